@@ -1,7 +1,8 @@
 //! Compiles the kernel programs with clang into objects, which `lib.rs` embeds.
 //!
 //! The programs need CO-RE relocations, which clang emits and stable Rust does not. The instruction set is pinned to
-//! v3, so that it does not change with clang's default. Of v3, the plain object uses only what Linux 5.10 has.
+//! v3, so that it does not change with clang's default. Of its instructions, the plain object uses only those that
+//! Linux 5.10 has.
 
 use std::{
     env, fs,
@@ -66,7 +67,7 @@ fn compile_object((name, source): (&str, &str), define: &str, folder: &Path) -> 
     let object = folder.join(name).with_extension("bpf.o");
     run(Command::new(env::var_os("CLANG").unwrap_or("clang".into()))
         .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"])
-        // BPF_PROG() declares a context argument that no program here uses.
+        // BPF_PROG() declares a context argument that most programs do not use.
         .args(["-Wno-unused-parameter", "-fno-stack-protector", define])
         .arg("-c")
         .arg(source)

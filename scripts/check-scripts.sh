@@ -10,7 +10,7 @@ skip() {
 }
 
 if command -v shellcheck >/dev/null; then
-    # The libraries that these scripts source are read, too.
+    # -x also reads the files that these scripts source.
     shellcheck -x scripts/*.sh e2e/cluster/*.sh e2e/matrix/*.sh
 else
     skip "shell scripts are not checked: no shellcheck here (apt-get install shellcheck)"
@@ -29,7 +29,7 @@ else
     fi
 fi
 
-# This comes first, since it prints a clear error if there is no Go.
+# Needed only below, but called before gofmt, since it prints a clear error if there is no Go.
 bin=$(e2e/cluster/build.sh)
 unformatted=$(gofmt -l e2e/cluster e2e/otel e2e/peers)
 [[ -z $unformatted ]] || {

@@ -41,9 +41,10 @@ clean_up() {
 run() {
     local group=$1 name=$2 program=$3
     shift 3
-    # The kernel names a process after the file that it executes.
+    # The kernel names a process after the file that it executes, so a link gives the program its name.
     ln -sf "$program" "$folder/$name"
-    # The subshell joins the cgroup before it executes the program.
+    # The subshell joins the cgroup first and then becomes the program, whose traffic is thus in the cgroup from the
+    # first byte.
     (
         echo "$BASHPID" >"$cgroup/$group/cgroup.procs"
         exec "$folder/$name" "$@" </dev/null >"$folder/$name.log" 2>&1

@@ -31,7 +31,7 @@ step() {
 
 count() {
     local name=$1 log=$2 status=$3 tests_passed tests_failed tests_skipped
-    # To the test runner, a skipped test has passed.
+    # To the test runner, a skipped test has passed, so it is subtracted from those that passed.
     tests_skipped=$(grep -c 'SKIPPED: ' "$log" || true)
     read -r tests_passed tests_failed < <(awk '
         /^test result: / { for (i = 2; i <= NF; i++) { if ($i == "passed;") p += $(i-1); if ($i == "failed;") f += $(i-1) } }
@@ -50,6 +50,9 @@ count() {
 unit() {
     step "format" cargo fmt --all --check
     step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+    # Links of comments to code, those within a crate too.
+    step "links of comments" env RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+        cargo doc --locked --workspace --no-deps --document-private-items
     step "unit tests" cargo test --locked --workspace --exclude traffictrace-e2e
     step "unit tests of the suite" cargo test --locked --package traffictrace-e2e --lib --bins --test report
 }
@@ -88,7 +91,7 @@ is_other_cluster() {
 # Starts to build the programs of the test cluster in the background, since their first build takes long.
 start_cluster_build() {
     is_other_cluster && return
-    # A process group of its own, so that an interrupted run can end the compilers too.
+    # setsid gives the build a process group of its own, so that clean_up can end its compilers, too.
     # shellcheck disable=SC2016 # that shell expands it
     setsid bash -c 'e2e/cluster/build.sh; echo $? >"$0"' "$LOGS/cluster-build.status" \
         >"$LOGS/cluster-build.log" 2>&1 </dev/null &

@@ -134,12 +134,14 @@ impl<'a> Elf<'a> {
         Ok(Self { file, machine, loaded, sections, names })
     }
 
-    /// Returns the part of the file that the section of this name has; `None` if there is none.
+    /// Returns the range in the file of the section with this name; `None` if there is no such section, or it has no
+    /// bytes in the file.
     pub(super) fn section(&self, name: &str) -> Option<Range> {
         range_of(self.header_of(name)?)
     }
 
-    /// Returns the section of this name with its address; `None` if there is none.
+    /// Returns the section with this name and its address; `None` if there is no such section, or it has no bytes in
+    /// the file.
     pub(super) fn placed(&self, name: &str) -> Option<Placed> {
         let section = self.header_of(name)?;
         Some(Placed { address: section.sh_addr.get(LittleEndian), range: range_of(section)? })
@@ -235,7 +237,7 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// Returns the part of the file that a section has; `None` if it has none (SHT_NOBITS).
+/// Returns the range in the file of a section; `None` if the section has no bytes in the file (SHT_NOBITS).
 fn range_of(section: &Section) -> Option<Range> {
     let range =
         Range { offset: section.sh_offset.get(LittleEndian), length: section.sh_size.get(LittleEndian) };

@@ -41,8 +41,8 @@ const MADE_UP: [i64; 12] = [
     0xde5e_81e4, // efivarfs
 ];
 
-/// Opens a file that a process has mapped, by `/proc/PID/map_files`, which leads to it even after its path was given to
-/// another file. If the kernel does not permit that, opens it by its path.
+/// Opens a file that a process has mapped, by the link in `/proc/PID/map_files`, which leads to the mapped file even if
+/// another file has its path by now. If the kernel does not permit that, opens the file by its path.
 ///
 /// # Errors
 ///

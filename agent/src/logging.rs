@@ -22,7 +22,7 @@ pub(crate) fn init(level: LevelFilter) {
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // A second call in one process (in tests) changes nothing.
+    // Fails, without effect, if this process has called it before, as tests do.
     let _ = lines.with_ansi(io::stderr().is_terminal()).try_init();
 }
 

@@ -46,7 +46,7 @@ impl TestCgroup {
         &self.path
     }
 
-    /// Creates a cgroup below this one, and returns its path relative to the root of the tree.
+    /// Creates a cgroup at the path `below`, relative to this one. Returns its path relative to the root of the tree.
     pub(crate) fn make(&self, below: &str) -> PathBuf {
         let path = self.path.join(below);
         fs::create_dir_all(self.root.path().join(&path)).unwrap();

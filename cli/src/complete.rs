@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode, CliError> {
 fn answer(root: &Command, before: &[String], last: &str) -> Answer {
     let mut command = root;
     let mut positions = 0;
-    // The option that still needs its value.
+    // The option of the previous word, if the next word is its value.
     let mut open: Option<&Arg> = None;
     for word in before {
         if open.take().is_some() {

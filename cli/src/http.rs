@@ -117,7 +117,7 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     let mut snapshot = requests(&trace).map_err(CliError::Failed)?;
     if matches!(args.output, Output::Json | Output::Csv) {
         sort(&mut snapshot, args);
-        // These formats have no line for requests that are in no number.
+        // These formats have no line for losses (requests that are in no number), so they go to standard error.
         losses::in_words(&snapshot).iter().for_each(|loss| say(loss));
     }
     print(&text(args, &snapshot)?)?;

@@ -74,7 +74,7 @@ pub(crate) fn parameters(dry_run: bool) -> PostParams {
 pub(crate) async fn delete(cluster: &Cluster, trace: &TrafficTrace, stop: &Stop) -> Result<bool, CliError> {
     let mut stop = stop.anew();
     let name = trace.name_any();
-    // A new trace of the same name must not be deleted.
+    // The precondition keeps a newer trace of the same name from being deleted.
     let preconditions = Preconditions { uid: trace.uid(), resource_version: None };
     let params = DeleteParams::background().preconditions(preconditions);
     let traces = cluster.traces();

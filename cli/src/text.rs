@@ -27,7 +27,7 @@ pub(crate) fn print(text: &[u8]) -> Result<(), CliError> {
 ///
 /// # Errors
 ///
-/// Those of [`print`].
+/// Those of [`print()`].
 pub(crate) async fn print_aside(text: String) -> Result<(), CliError> {
     let printed = spawn_blocking(move || print(text.as_bytes())).await;
     printed.map_err(|error| CliError::Output(io::Error::other(error)))?

@@ -16,7 +16,7 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The API server never responds.
+/// Interrupts `check` while it waits for an API server that never responds.
 #[test]
 fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -30,7 +30,7 @@ fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
             .stderr(Stdio::piped())
             .spawn()?;
         let (mut connection, _) = server.accept()?;
-        // The first byte of the request; the plugin then waits for the response.
+        // Once the first byte of the request is here, the plugin waits for the response.
         connection.read_exact(&mut [0])?;
         interrupt(&mut plugin)?;
         let output = plugin.wait_with_output()?;
@@ -42,7 +42,7 @@ fn a_check_that_is_interrupted_says_so() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The reader of the output has stopped reading.
+/// Interrupts `get --watch` while it writes to a pipe whose reader has stopped reading.
 #[test]
 fn a_watch_whose_output_nobody_reads_ends() -> Result<(), Box<dyn Error>> {
     let server = TcpListener::bind("127.0.0.1:0")?;
@@ -54,7 +54,7 @@ fn a_watch_whose_output_nobody_reads_ends() -> Result<(), Box<dyn Error>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    // Several times the capacity of a pipe.
+    // The rows have several times the capacity of a pipe, so the plugin cannot write them at once.
     let rows: Vec<_> = (0..4000)
         .map(|row| {
             let name = format!("{row:0100}");

@@ -94,7 +94,7 @@ impl TrafficTrace {
         let mut errors = Vec::new();
         let spec = serde_json::to_value(&self.spec).map_err(|e| one("spec", &e.to_string()))?;
         walk(&root_schema()?["properties"]["spec"], &spec, "spec", &mut errors);
-        // As on the API server, rules are evaluated only if all values have the right form.
+        // As on the API server, CEL rules are evaluated only if all values have the right form.
         fail_on(errors)?;
         fail_on(self.spec.port_errors())?;
         self.for_rules().validate_cel().map_err(|errors| from_cel(&errors))?;

@@ -4,7 +4,7 @@
 //! * [`workload`]: `tt-workload`, the load with known amounts.
 //! * [`guest`]: `tt-init`, the first process of a guest of the kernel matrix.
 //! * [`support`]: guards that clean up, waiting with a deadline, parsing of the product's output.
-//! * [`bench`]: `tt-bench`, the cost of tracing.
+//! * [`mod@bench`]: `tt-bench`, the cost of tracing.
 
 pub mod bench;
 pub mod exactness;

@@ -6,7 +6,7 @@ pub mod layout;
 #[cfg(test)]
 mod stack;
 
-/// Bytes at an address that is aligned for the ELF parser.
+/// Wrapper that aligns an object's bytes to 8, as the ELF parser requires.
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
@@ -57,7 +57,8 @@ impl Variant {
     }
 }
 
-/// Names of the maps in the objects.
+/// Names of the maps in the objects. Mapped ones are shared memory: user space reads and writes them without system
+/// calls. LRU ones evict the least recently used entry when they are full.
 pub mod maps {
     /// One [`super::layout::Selection`]: global data of the programs.
     pub const SELECTION: &str = ".data.selection";
@@ -68,7 +69,8 @@ pub mod maps {
     pub const TAGS: &str = "tt_tags";
     /// The slots of the flow table, [`super::layout::WAYS`] for each set: [`super::layout::Slot`]s, mapped.
     pub const SLOTS: &str = "tt_slots";
-    /// [`super::layout::SpillKey`] → number of a slot in the stash (`u32`).
+    /// [`super::layout::SpillKey`] → number of a slot (`u32`) in the stash, which holds flows without room in their two
+    /// sets (`table.h`).
     pub const SPILL: &str = "tt_spill";
     /// Queue of cookies (`u64`) of ended sockets whose slots user space must close: all slots of datagram sockets, and
     /// those of TCP sockets, besides the main one, that may be in the stash.
@@ -89,7 +91,8 @@ pub mod maps {
     pub const OVERFLOW: &str = "tt_overflow";
     /// Cgroup id → [`super::layout::Folder`], the cgroup's name and parent. LRU.
     pub const FOLDERS: &str = "tt_folders";
-    /// LRU maps that only the programs use, with the minimum number of entries of each.
+    /// LRU maps that only the programs use, with the minimum number of entries of each. User space only sets their
+    /// sizes.
     pub const KERNELS_OWN: [(&str, u32); 5] = [
         ("tt_directions", 8192),
         ("tt_origins", 2048),
@@ -146,12 +149,12 @@ pub mod constants {
     /// In the objects with a ring buffer, the number of bytes in it at which user space is woken (`u64`), a power of
     /// two.
     pub const WAKE_AT: &str = "wake_at";
-    /// In [`super::STACKS_OBJECT`], the part of a CPU's budget that one stack costs, in nanoseconds (`u64`). The budget
-    /// grows with time.
+    /// In [`super::STACKS_OBJECT`], the part of a CPU's budget (`stacks_budget.h`) that one stack costs, in nanoseconds
+    /// (`u64`). The budget grows by one nanosecond in each nanosecond.
     pub const STACK_PERIOD: &str = "stack_period";
     /// In [`super::STACKS_OBJECT`], the maximum of a CPU's budget, in nanoseconds (`u64`).
     pub const STACK_BUDGET: &str = "stack_budget";
-    /// In [`super::Variant::Typed`], 1 if notes about messages (`struct note` in `maps.h`) are kept in a map by thread
-    /// id instead of in task storage (`u8`).
+    /// In [`super::Variant::Typed`], 1 if what programs note about the current task (`struct note` in `maps.h`) is kept
+    /// in a map by thread id instead of in task storage (`u8`).
     pub const NOTES_BY_THREAD: &str = "notes_by_thread";
 }

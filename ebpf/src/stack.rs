@@ -1,5 +1,5 @@
 //! The stack usage of the kernel programs. The verifier adds up the frames of a call chain, each rounded up to 32 bytes
-//! before Linux 6.13, and rejects more than 512 bytes; only kernels that round would show the error.
+//! before Linux 6.13, and rejects more than 512 bytes. This test finds such a chain without a kernel that rounds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -52,7 +52,7 @@ fn instructions(bytes: &[u8]) -> Vec<Instruction> {
 fn frame(body: &[Instruction]) -> u32 {
     let accesses = body.iter().filter_map(|instruction| {
         let pointer = match instruction.operation & 7 {
-            // Class 1 has loads; 2 and 3 have stores of an immediate or a register.
+            // The lower three bits are the class: 1 has loads, 2 and 3 have stores of an immediate or a register.
             1 => instruction.source,
             2 | 3 => instruction.target,
             _ => return None,
@@ -122,7 +122,8 @@ fn every_chain_of_calls_fits_the_stack() {
     const OTHER_HTTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/http.bpf.o"));
     const OTHER_TLS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/tls.bpf.o"));
     const OTHER_STACKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/other/stacks.bpf.o"));
-    // With fewer programs in an object, or fewer bytes of stack, this test would have read the object wrongly.
+    // Object, its bytes, and lower bounds of the number of programs and of the deepest chain in bytes. Values below
+    // these bounds would mean that this test reads the object wrongly.
     let objects = [
         ("typed", Variant::Typed.object(), 15, 300),
         ("plain", Variant::Plain.object(), 15, 300),

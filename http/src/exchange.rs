@@ -1,6 +1,6 @@
 //! The reports of a connection: exchanges, and counts of exchanges that could not be observed.
 
-/// The end of a connection that the traced socket is.
+/// The role of the traced socket in its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// The traced socket receives requests.
@@ -29,15 +29,15 @@ pub enum Status {
     Code(u16),
     /// The connection closed, or the stream was reset, before a final response.
     NoResponse,
-    /// There was a response, but its status could not be read. In most cases it is in an entry of the HTTP/2 header
-    /// table (HPACK) that was sent before the trace began, or in bytes that were lost.
+    /// There was a response, but its status could not be read. In most cases the status is in an entry of the HTTP/2
+    /// header table (HPACK) that was sent before the trace began, or in lost bytes.
     Unknown,
 }
 
 /// A request with its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// The end of the connection that the traced socket is.
+    /// Role of the traced socket.
     pub side: Side,
     /// The protocol.
     pub protocol: Protocol,
@@ -89,7 +89,7 @@ pub trait Sink {
     fn exchange(&mut self, exchange: Exchange);
 
     /// Receives a number of exchanges that existed and could not be observed. A connection counts an exchange here only
-    /// if its request, or at least its response, was seen and it is not reported as an exchange. Requests that were
-    /// lost completely are counted by the kernel program.
+    /// if its request, or at least its response, was seen and the exchange is not reported to [`Self::exchange`].
+    /// Requests that were lost completely are counted by the kernel program.
     fn unobserved(&mut self, side: Side, reason: Reason, count: u64);
 }

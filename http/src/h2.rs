@@ -35,7 +35,7 @@ use crate::{Reason, Side, Sink, Way, parser};
 /// A request of HTTP/1.1 that the server answered by switching to HTTP/2 (RFC 7540, section 3.2).
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    /// The end of the connection that the traced socket is.
+    /// The role of the traced socket.
     pub(crate) side: Side,
     /// Method of the request.
     pub(crate) method: String,
@@ -121,7 +121,7 @@ impl Parser {
             Event::Reset(stream) if from_client => self.streams.cancel(stream, time, out),
             Event::Reset(stream) => self.streams.refuse(stream, time, out),
             Event::GoAway(last) if !from_client => self.streams.go_away(last, time, out),
-            // A client's GOAWAY concerns pushed streams, which the client resets too.
+            // A client's GOAWAY concerns pushed streams only, which the client resets too.
             Event::GoAway(_) | Event::Block(_) | Event::Lost(_) => {}
         }
     }
@@ -151,14 +151,15 @@ impl Parser {
         } else if !self.streams.is_new(id) {
             self.streams.request_part(id, block.wire, end, time, out);
         } else if fields.as_ref().is_none_or(|fields| fields.is_request() || (fields.may_be_head() && !end)) {
-            // Any other block is, or may be, the trailers of a request whose head passed unseen.
+            // A block that fails this condition is, or may be, the trailers of a request whose head passed unseen. It
+            // opens no stream.
             self.streams.opened(id);
             self.request(id, block, fields, end, out);
         }
     }
 
-    /// Handles a request's head; `fields` is `None` if the block is too large. The response is in doubt if the position
-    /// in the server's direction is lost.
+    /// Handles a request's head; `fields` is `None` if the block is too large. If the position in the server's
+    /// direction is lost, the response may pass unseen: it is in doubt (see [`streams`]).
     fn request(&mut self, id: u32, block: &Block, fields: Option<Fields>, ended: bool, out: &mut Out<'_>) {
         let doubt = self.client.and_then(|client| self.half(client.other()).lost());
         match fields {
@@ -182,8 +183,8 @@ impl Parser {
         Some(decoded.map_or_else(|_| Fields::unknown(), |()| fields))
     }
 
-    /// Records that bytes passed in a direction at `self.time`. If they are the server's, no earlier bytes of the
-    /// server are outstanding, so that streams which the client reset before can be reported.
+    /// Records that bytes passed in a direction at `self.time`. If they are the server's, all earlier bytes of the
+    /// server have been parsed or skipped, so that streams which the client reset before can be reported.
     fn confirm(&mut self, way: Way, sink: &mut dyn Sink) {
         let Some(out) = &mut self.out(sink) else { return };
         if self.client != Some(way) {

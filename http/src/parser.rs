@@ -2,8 +2,8 @@
 
 use crate::{Sink, Way};
 
-/// A parser of one connection's protocol. A [`crate::stream::Stream`] of each direction calls it with everything in
-/// order: bytes, skipped bytes of bodies, and holes (bytes that are missing and may be needed).
+/// A parser of one connection's protocol. The [`crate::stream::Stream`] of each direction passes everything to the
+/// parser in order: bytes, skipped bytes of bodies, and holes (bytes that are missing and may be needed).
 pub(crate) trait Parser {
     /// Returns the number of next bytes of this direction that the parser does not need, because they belong to a body.
     /// `u64::MAX` means that the body lasts until the connection closes, or that the direction is not parsed.
@@ -34,7 +34,7 @@ pub(crate) trait Parser {
     fn under_way(&self) -> usize;
 
     /// Returns whether a message certainly begins at the next byte of both directions and no exchange is under way; for
-    /// HTTP/2, whether a frame certainly begins there.
+    /// HTTP/2, whether a frame certainly begins there. See [`crate::Connection::pause`].
     fn pauses(&self) -> bool;
 
     /// Returns the number of bytes on the heap.

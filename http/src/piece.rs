@@ -47,7 +47,7 @@ pub struct Piece<'a> {
     /// The bytes that the kernel copied; empty if the piece only shows the time at which a body ended.
     pub bytes: &'a [u8],
     /// True if the first byte begins a message (of HTTP/1) or a frame (of HTTP/2), as far as the kernel can tell. A
-    /// parser that has lost its position finds it again here.
+    /// parser that has lost its position continues here.
     pub starts: bool,
     /// True if bytes before `sequence` that have not come yet were lost between kernel and user space, and never come.
     pub lost_before: bool,

@@ -33,11 +33,11 @@ pub(crate) const MAX_HELD_PIECES: usize = 1_024;
 /// Value that is added to the first sequence number to get its offset, so that a sequence number before it (a
 /// duplicate) has no negative offset.
 const ORIGIN: u64 = 1 << 32;
-/// Maximum distance by which a TCP sequence number can be behind the next byte: the largest TCP window. A number that
-/// seems to be farther behind is ahead.
+/// Maximum distance by which a TCP sequence number can be behind the next byte: the largest TCP window. Since the
+/// numbers wrap around, one that seems to be farther behind is taken for one that is ahead.
 const WINDOW: u32 = 1 << 30;
-/// Length from which the sequence number of a body's end is looked for explicitly: sequence numbers repeat after 2^32
-/// bytes, and the last [`WINDOW`] bytes of these count as behind.
+/// Remaining length of a body from which a sequence number is also compared with that of the body's end. The next byte
+/// alone does not suffice: numbers repeat after 2^32 bytes, and of these the last [`WINDOW`] count as behind.
 const LONG_BODY: u64 = 1 << 31;
 /// Maximum distance in bytes from the next byte, or from the end of a body of [`LONG_BODY`] or more, at which a
 /// sequence number is taken to belong there.
@@ -244,7 +244,7 @@ impl Stream {
         if parser.skippable(self.way) < u64::MAX {
             self.skip_to(end, time, parser, sink);
         } else if self.rest.is_none_or(|(rest, _)| rest < end) {
-            // The next message may begin within these bytes, in a later piece.
+            // The next message may begin within these bytes, in a later piece, so they are not skipped yet.
             self.rest = Some((end, time));
         }
     }
@@ -278,7 +278,7 @@ impl Stream {
         self.held = Vec::new();
     }
 
-    /// Gives up the bytes before the first held segment.
+    /// Reports the bytes before the first held segment as a hole, and delivers the segment.
     fn give_up_first(&mut self, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         if let Some(first) = self.held.first() {
             let (offset, time) = (first.offset, first.time);
@@ -287,7 +287,7 @@ impl Stream {
         }
     }
 
-    /// Gives up all missing bytes before `target` as holes, and delivers the held segments between them.
+    /// Reports all missing bytes before `target` as holes, and delivers the held segments between them.
     fn give_up(&mut self, target: u64, time: u64, lost: bool, parser: &mut dyn Parser, sink: &mut dyn Sink) {
         loop {
             self.drain(parser, sink);

@@ -40,7 +40,7 @@ const AGENT: &str = concat!("traffictrace/", env!("CARGO_PKG_VERSION"));
 
 type Http<B> = HttpClient<HttpsConnector<HttpConnector>, B>;
 
-/// A client for one receiver of metrics. Connections are kept, and made again as needed.
+/// A client for one receiver of metrics. Connections are kept open, and replaced when they break.
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
@@ -195,7 +195,8 @@ impl Client {
         *request.metadata_mut() = MetadataMap::from_headers(headers);
         match grpc.export(request).await {
             Ok(answer) => Ok(answer.into_inner().into()),
-            // A status that does not come from the receiver has an error of the connection as its source.
+            // tonic reports a failed connection as a status, too, with the connection's error as its source; a
+            // receiver's status has no source.
             Err(status) if status.source().is_some() => Err(self.unreachable(&status)),
             Err(status) => Err(self.refused(&status)),
         }

@@ -152,7 +152,7 @@ fn transport(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
-        // The semantic conventions allow further names.
+        // The semantic conventions have no name for ICMP, but allow names of one's own.
         Protocol::Icmp => "icmp",
     }
 }

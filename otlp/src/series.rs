@@ -53,7 +53,7 @@ pub(crate) struct TraceSeries {
 struct KnownRow {
     pod: Option<usize>,
     process: Option<usize>,
-    /// Largest number of bytes seen.
+    /// Largest numbers of bytes that any status had for the row.
     bytes: Io,
     /// Round in which the row was last listed.
     listed: u64,

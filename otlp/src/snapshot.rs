@@ -8,12 +8,12 @@ use traffictrace_crd::{Flow, Phase, Protocol, TrafficTrace, human};
 
 use crate::book::TraceId;
 
-/// Hash function for a row's identity.
+/// Hash function for [`Row::id`]. Its keys are random, so that no names can be chosen that collide.
 static ROWS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// Maximum length of an attribute's value in characters, which is the longest name in Kubernetes.
 const LONGEST: usize = 253;
 
-/// Bytes received and sent.
+/// Bytes received and bytes sent, in this order.
 pub(crate) type Io = [i64; 2];
 
 /// The numbers of a trace at one time.

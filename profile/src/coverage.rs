@@ -1,4 +1,4 @@
-//! The parts of a profile's bytes by how their stacks are known.
+//! The parts of a profile's bytes: whether their call was sampled, and what is known of their stacks.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,22 @@ use super::Known;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Coverage {
-    /// Number of calls whose stack was taken.
+    /// Number of calls that were sampled: their stack was taken.
     pub stacks: u64,
     /// Number of samples that the kernel programs could not deliver.
     pub lost: u64,
-    /// Bytes of calls whose own stack was taken.
+    /// Bytes of calls that were sampled.
     pub own: u64,
-    /// Bytes of other calls, spread over the stacks that were taken of the same process.
+    /// Bytes of other calls, spread over the stacks of sampled calls of the same process.
     pub spread: u64,
-    /// Bytes moved without a call, by threads that are known to do so.
+    /// Bytes that moved without a call (only the kernel's counters of a socket show them), at the stacks of threads
+    /// that are known to move such bytes.
     pub claimed: u64,
     /// Bytes of stacks with all their functions.
     pub whole: u64,
     /// Bytes of stacks whose outermost functions are missing.
     pub cut: u64,
-    /// Bytes of stacks without a row of their own.
+    /// Bytes of stacks that were added up in a common row ([`Known::Folded`], [`Known::FoldedProcesses`]).
     pub folded: u64,
     /// Bytes without a stack, by reason.
     pub missing: BTreeMap<String, u64>,
@@ -48,7 +49,8 @@ impl Coverage {
         [self.own, self.spread, self.claimed, self.without_stack()].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Adds a row: its bytes at their own call, spread, and claimed.
+    /// Adds a row with its bytes of each kind: [`own`](Self::own), [`spread`](Self::spread) and
+    /// [`claimed`](Self::claimed).
     pub fn count(&mut self, known: &Known, [own, spread, claimed]: [u64; 3]) {
         let bytes = own.saturating_add(spread).saturating_add(claimed);
         let kind = match known {

@@ -90,7 +90,7 @@ mod tests {
         assert!(error.contains("no regular file"), "{error}");
         check(&folder.path().join("none/y.svg")).unwrap_err();
         check(&folder.path().join("z.svg")).unwrap();
-        // The failed attempt has left no file behind.
+        // The checks have left no temporary file behind: there is only the directory `x.svg`.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{By, Graph, Row, Way, names};
 
-/// Name of the frame for a direction, which is the first one.
+/// Returns the name of a stack's first frame, which is the direction of its bytes.
 pub(super) fn way(way: Way) -> &'static str {
     match way {
         Way::Sent => "sent",

@@ -71,7 +71,7 @@ pub struct RowKey {
     pub thread: Arc<str>,
     /// Functions from the outermost to the innermost.
     pub frames: Vec<Arc<Frame>>,
-    /// State of the stack: complete, cut or missing.
+    /// State of the stack, such as complete or missing.
     pub known: Known,
 }
 
@@ -130,7 +130,7 @@ pub struct Graph {
     pub about: About,
     /// Rows in descending order of bytes.
     rows: Vec<Row>,
-    /// Parts of the bytes by how their stacks are known.
+    /// Parts of the bytes, by what is known of their calls and stacks.
     pub coverage: Coverage,
 }
 

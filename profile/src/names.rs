@@ -11,7 +11,7 @@ const MAX_SHOWN: usize = 400;
 /// that move a cursor or that XML does not allow, and not empty.
 pub(super) fn frame(name: &str) -> Cow<'_, str> {
     let mut name = human::printable(name);
-    // XML 1.0 does not allow these characters.
+    // `;` separates frames, and XML 1.0 does not allow the other two characters.
     if name.contains([';', '\u{fffe}', '\u{ffff}']) {
         name = name.replace(';', ":").replace(['\u{fffe}', '\u{ffff}'], "?").into();
     }

@@ -56,7 +56,7 @@ impl Graph {
             By::Calls => "calls",
         };
         let mut palette = PaletteMap::default();
-        // The library adds a first frame `all`, which has an empty name here.
+        // inferno adds a root frame, which it shows as `all`, and looks up its colour under an empty name.
         palette.insert("", Group::Owner.color(""));
         let mut stacks: Vec<(String, u64)> = self
             .rows()
@@ -136,8 +136,8 @@ fn mark(name: &str) -> String {
     format!("■ {name}")
 }
 
-/// Returns the frames of a row, separated by `;`. Each ends with the suffix of its group, which the library removes
-/// again.
+/// Returns the frames of a row, separated by `;`. Each frame ends with the suffix of its group ([`Group::suffix`]),
+/// which inferno does not show.
 fn stack(row: &Row, palette: &mut PaletteMap) -> String {
     let mut line = String::new();
     let mut push = |name: &str, group: Group| {
@@ -169,8 +169,8 @@ fn with_style(svg: String) -> String {
     )
 }
 
-/// Changes the library's script: it divides by the width, which must not be 0 or negative, as it is in a frame that the page
-/// has not laid out yet.
+/// Changes the library's script, which divides by the picture's width: the width must not be 0 or negative, as it is in
+/// a frame that the page has not laid out yet.
 fn with_width(svg: &str) -> String {
     const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
     svg.replacen(WIDTH, &format!("Math.max(1, {WIDTH})"), 1)

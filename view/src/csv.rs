@@ -1,5 +1,5 @@
-//! Comma-separated values for spreadsheets and scripts, as RFC 4180 defines them: the [lines](crate::lines) of snapshots. A value
-//! that is not known is an empty field.
+//! Comma-separated values for spreadsheets and scripts, as RFC 4180 defines them: the lines of snapshots
+//! ([`crate::lines`]). A value that is not known is an empty field.
 //!
 //! Traced names are made safe, so a name can differ from the one in JSON: control characters and those that change the direction
 //! of writing become `?`, and a name that begins with `=`, `+`, `-` or `@`, which a spreadsheet would evaluate as a formula, gets

@@ -48,7 +48,7 @@ impl Series {
                 largest = largest.max(Some(*rate));
                 last = Some(*rate);
             }
-            // A rate is valid until the next one.
+            // A rate is valid until the next one, so a part without a rate of its own shows the last one before it.
             *value = largest.or(last);
         }
         values

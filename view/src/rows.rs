@@ -433,7 +433,7 @@ impl Row {
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));
         if let Some(known) = known {
-            // The row's texts were made from its first flow.
+            // The row's texts were made from its first flow, and are cleared if this flow has others.
             if self.peer.is_some() && key::peer(known, view) != key::peer(flow, view) {
                 self.peer = None;
             }

@@ -41,7 +41,8 @@ pub(crate) fn container_of(path: &Path) -> Option<ContainerPath> {
         .rev()
         .find_map(|at| forms::container_form(&names[..at], names[at]).map(|name| (at, name)))?;
     let pod = names[..at].iter().rev().find_map(|name| forms::pod_form(name)).or_else(|| {
-        // In the form with colons, the container's name includes the pod's folder.
+        // A name in the form with colons (`colon_form` in `forms.rs`) begins with the name of the pod's folder, and no
+        // folder of the pod is above it.
         names[at].split_once(':').and_then(|(slice, _)| forms::pod_form(slice))
     });
     Some(ContainerPath { path: names[..=at].iter().collect(), name, pod })
@@ -97,7 +98,7 @@ mod tests {
                 Runtime::CriO,
                 Some(UID),
             ),
-            // kind: a node is a Docker container, its kubelet's root is inside.
+            // kind: a node is a Docker container, and its kubelet's cgroups lie inside that container's.
             case(
                 "/system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podSUID.slice/cri-containerd-INNER.scope",
                 "system.slice/docker-OUTER.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podSUID.slice/cri-containerd-INNER.scope",
@@ -110,7 +111,7 @@ mod tests {
                 Runtime::Unnamed,
                 Some(UID),
             ),
-            // kind's own services belong to the node's container.
+            // systemd's services inside a kind node are in no inner container, so they belong to the node's container.
             case("/docker/OUTER/kubelet.slice/kubelet.service", "docker/OUTER", Runtime::Unnamed, None),
             // Docker in Docker, and Docker in a pod.
             case("/docker/OUTER/docker/INNER", "docker/OUTER/docker/INNER", Runtime::Unnamed, None),
@@ -199,7 +200,7 @@ mod tests {
             let found = container_of(&path);
             if let Some(container) = &found {
                 prop_assert!(path.starts_with(&container.path), "{path:?}: {container:?}");
-                // The container's own folder has the same name.
+                // The path of the container that was found leads to the same container.
                 prop_assert_eq!(container_of(&container.path), found.clone());
                 prop_assert!(!container.path.as_os_str().is_empty());
             }

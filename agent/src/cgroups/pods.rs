@@ -94,7 +94,7 @@ impl PodTree {
     fn find_below(&mut self, cgroup: &Path, depth: usize) {
         let name = cgroup.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if is_kubelet_root(name) {
-            // The parent reports when the folder is made again.
+            // The kubelet's folder may be removed and made anew, which only a watch of its parent reports.
             if let Some(parent) = cgroup.parent() {
                 self.watch(parent);
             }

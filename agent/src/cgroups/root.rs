@@ -128,7 +128,7 @@ impl CgroupRoot {
             _ => CgroupError::Io { action: "read", path: file.clone(), source },
         })?;
         let seen = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-        // The kernel marks a folder that was removed under a zombie.
+        // The kernel appends this to the path of a zombie whose cgroup was removed.
         let seen = seen.strip_suffix(" (deleted)").unwrap_or(seen);
         let relative = PathBuf::from(seen.trim_start_matches('/'));
         let inside = seen.starts_with('/') && !relative.components().any(|c| c == Component::ParentDir);

@@ -45,8 +45,8 @@ fn a_process_is_found_in_its_cgroup() {
     assert!(matches!(root.of_pid(pid), Err(CgroupError::NoSuchProcess { .. })));
 }
 
-/// Runs the next test again in a cgroup namespace that begins inside the test's own cgroup, like the namespace of an
-/// agent in a pod. There `/proc/PID/cgroup` shows `/` for the reader itself and `/../x` for others.
+/// Runs [`inside_another_cgroup_namespace`] in a cgroup namespace that begins inside this test's cgroup, as an agent in
+/// a pod has one. There `/proc/PID/cgroup` shows `/` for the reader itself and `/../x` for others.
 #[test]
 fn a_process_is_found_from_inside_another_cgroup_namespace() {
     let Some(root) = writable_cgroups() else { return };
@@ -78,7 +78,7 @@ fn a_process_is_found_from_inside_another_cgroup_namespace() {
 #[ignore = "run by a_process_is_found_from_inside_another_cgroup_namespace"]
 fn inside_another_cgroup_namespace() {
     let variable = |name: &str| std::env::var(format!("TRAFFICTRACE_TEST_{name}")).unwrap();
-    // The mount of the first namespace still exists, as in a pod that mounts the host's tree.
+    // The mount shows the host's whole tree also from inside the new namespace, as in a pod that mounts it.
     let root = find_root(Some(Path::new(&variable("ROOT")))).unwrap();
     let expected = PathBuf::from(variable("EXPECTED"));
     assert_eq!(root.of_pid(variable("PID").parse().unwrap()).unwrap(), expected);

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Size of the ring buffers in bytes. The kernel accepts it with any size of pages, and nothing is read from the
-/// buffers.
+/// Size of the ring buffers in bytes: a multiple of every page size, as the kernel requires, and no more, since nothing
+/// is read from them.
 const RING_BYTES: u32 = 1 << 16;
 
 /// The result of `check`. Its JSON is the document that scripts read.
@@ -40,7 +40,7 @@ pub(super) struct Findings {
     pub(super) cgroup_root: Option<PathBuf>,
     /// Names of capabilities that tracing needs and this process lacks.
     pub(super) missing_capabilities: Vec<&'static str>,
-    /// Set if the peers of ICMP messages can be found.
+    /// Set if the kernel programs that find the peers of ICMP messages can be attached.
     pub(super) icmp_peers: bool,
     /// Result for HTTP requests.
     pub(super) http: Answer,
@@ -68,7 +68,7 @@ pub(super) struct Tier {
     pub(super) reason: Option<String>,
 }
 
-/// Result for a feature beside flows.
+/// Result for an optional feature: HTTP, TLS or stacks.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer {
@@ -91,7 +91,7 @@ impl From<&Unseen> for NotSeen {
 }
 
 impl Findings {
-    /// Loads and attaches the kernel programs of every tier and feature, and removes them again.
+    /// Tries every hook tier and feature by loading and attaching its kernel programs, which are removed at once.
     pub(super) fn gather(cgroup_root: Option<&Path>) -> Self {
         let uname = rustix::system::uname();
         let missing_capabilities = missing_capabilities();

@@ -119,7 +119,7 @@ pub(super) fn events(before: Option<&TrafficTraceStatus>, after: &TrafficTraceSt
     events
 }
 
-/// Returns the reasons of losses.
+/// Returns the reasons for which a status has losses, those of HTTP requests with the prefix `HTTP `.
 fn losses(status: &TrafficTraceStatus) -> BTreeSet<String> {
     let http =
         status.http.iter().flat_map(|http| http.totals.unobserved.keys().chain(http.totals.lost.keys()));

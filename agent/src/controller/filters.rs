@@ -1,4 +1,4 @@
-//! The filters of a trace for which a status was made.
+//! The filters of a trace, kept with its status so that a change of them is noticed.
 
 use traffictrace_crd::{DirectionFilter, Protocol, TrafficTrace};
 

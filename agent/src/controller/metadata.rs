@@ -14,9 +14,9 @@ use crate::merge::is_over;
 /// Limits on how often and how much the nodes of a trace may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Paces {
-    /// Interval of reports.
+    /// Interval at which each node reports.
     pub(super) reports: Duration,
-    /// Interval of profiles.
+    /// Interval at which each node writes its profile.
     pub(super) profiles: Duration,
     /// Maximum size of a node's profile, in KiB.
     pub(super) profile_kibibytes: u64,

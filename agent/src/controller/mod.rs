@@ -147,7 +147,7 @@ async fn control(
             Some(change) = changes.recv() => {
                 let now = api.clock.now();
                 tell(&mut state, change, now);
-                // Changes that already wait belong to the same round.
+                // Changes that already wait are recorded, too, before the next actions are decided.
                 while let Ok(change) = changes.try_recv() {
                     tell(&mut state, change, now);
                 }

@@ -103,7 +103,7 @@ impl OtlpArgs {
 }
 
 impl OtlpNews {
-    /// Records a change of a trace.
+    /// Records a change of a trace for the task that exports.
     pub(super) fn tell(&self, change: &Change<TrafficTrace>, now: Timestamp) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match change {
@@ -133,7 +133,7 @@ impl OtlpNews {
 /// State of the export task.
 struct Exporter {
     book: Book,
-    /// Traces for which there was no room.
+    /// Traces that are not exported because the limits of series leave no room for them.
     left_out: BTreeSet<TraceId>,
     client: Client,
     metrics: OtlpMetrics,
@@ -237,7 +237,7 @@ struct Warnings(BTreeMap<Warning, Pause>);
 #[derive(Debug)]
 struct Pause {
     last: Instant,
-    /// Number of warnings that were suppressed since the last one.
+    /// Number of warnings that were suppressed since the last logged one.
     since: u64,
 }
 

@@ -11,11 +11,11 @@ use crate::kubeapi::Key;
 /// reach a status only after the pod's end: up to a report interval later, which may be long.
 const NAMED_FOR: SignedDuration = SignedDuration::from_mins(5);
 
-/// The pods' addresses.
+/// The current or the last pod of each address.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     owners: HashMap<IpAddr, Owner>,
-    /// Addresses that were given up, oldest first. An address that was taken again is skipped.
+    /// Addresses that were given up, oldest first. An entry whose address has been taken since is skipped.
     given_up: VecDeque<(Timestamp, IpAddr)>,
 }
 
@@ -100,7 +100,7 @@ mod tests {
         owners.take(ADDRESS, &key("b"));
         owners.give_up(ADDRESS, &key("a"), at(1));
         assert_eq!(owners.at(ADDRESS, at(2)), Some(&key("b")));
-        // The first pod's time ends while the second one uses the address.
+        // The time for which the address would have named `a` is over; that must not end the claim of `b`.
         owners.give_up(OTHER, &key("c"), at(400));
         assert_eq!(owners.at(ADDRESS, at(400)), Some(&key("b")));
     }

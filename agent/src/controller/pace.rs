@@ -18,7 +18,7 @@ const TRACE_KIBIBYTES: u64 = 16 << 10;
 /// One write in the unit of rates, which are counted in millionths of writes so that their sums are exact.
 const WRITE: u64 = 1_000_000;
 
-/// The pace of reports.
+/// The pace of reports, where each report counts as a write.
 pub(super) type ReportPace = Pace<{ WRITES_PER_SECOND * WRITE }>;
 /// The pace of profiles, where each KiB counts as a write.
 pub(super) type ProfilePace = Pace<{ PROFILE_KIBIBYTES_PER_MINUTE * WRITE / 60 }>;
@@ -169,7 +169,7 @@ mod tests {
     fn a_namespace_that_asks_for_little_does_not_wait_for_one_that_asks_for_much() {
         let pace = pace(&[("crowd", 10_000, 5), ("shop", 100, 10), ("web", 40, 10)]);
         assert_eq!((seconds(&pace, "shop", 10), seconds(&pace, "web", 10)), (10, 10));
-        // The rest: 30 - 10 - 4 writes per second.
+        // The other two ask for 10 and 4 writes per second, which leaves `crowd` 16 of 30.
         assert_eq!(seconds(&pace, "crowd", 5), 10_000 / 16);
         assert_eq!(pace.writing(), 10_140);
     }
@@ -207,7 +207,7 @@ mod tests {
             assert!(nodes * kibibytes * 60 <= PROFILE_KIBIBYTES_PER_MINUTE * interval, "{nodes}");
             assert!(nodes > 1024 || nodes * kibibytes <= TRACE_KIBIBYTES, "{nodes}");
         }
-        // Ten large traces of two namespaces share what a single one would get.
+        // Each of ten traces in two namespaces asks for twice the capacity, of which each namespace gets half.
         let mut pace = ProfilePace::default();
         for at in 0..10 {
             let namespace = if at < 8 { "many" } else { "few" };

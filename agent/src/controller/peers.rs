@@ -50,7 +50,7 @@ impl From<Node> for Addresses {
     }
 }
 
-/// The addresses of all objects of one kind.
+/// The addresses of all objects of one kind: Services or nodes.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     by_address: HashMap<IpAddr, Key>,

@@ -120,7 +120,8 @@ impl Pods {
                 self.addresses.give_up(*address, &old.key, now);
             }
         }
-        // A pod that is first seen after its end may have had its address at any time, so the address is not taken.
+        // A pod that is first seen after its end may have given up its address long ago, so the address does not name
+        // it.
         for address in pod.addresses.iter().filter(|_| !pod.finished) {
             self.addresses.take(*address, &key);
         }
@@ -131,7 +132,7 @@ impl Pods {
     /// Removes a pod, and returns its labels.
     pub(super) fn remove(&mut self, key: &Key, now: Timestamp) -> Option<Labels> {
         let pods = self.namespaces.get_mut(&key.namespace)?;
-        // A pod with the same name may have been created again.
+        // If a new pod with the same name is known already, this is the late deletion of the old one.
         if pods.get(&key.name)?.key != *key {
             return None;
         }
@@ -245,7 +246,8 @@ mod tests {
             let nodes = pods.by_node("shop", &Selector::from_iter([("app", app)]), &[]);
             nodes.get("n1").map(|live| live.since)
         };
-        // The controller may have started later than the pod.
+        // A controller that starts later than the pod sees it first at `at(50)`: the time is then that of the pod's own
+        // start.
         pods.apply(placed("a", "web", "none"), at(50));
         assert_eq!(since(&pods, "web"), Some(at(10)));
         pods.apply(placed("a", "web", "10.0.0.1"), at(60));
@@ -290,7 +292,7 @@ mod tests {
         pods.apply(pod("c", "n1", "web", "Pending", "none"), at(0));
         pods.apply(pod("c", "n1", "web", "Succeeded", "10.0.0.3"), at(0));
         assert_eq!(pods.at(ip("10.0.0.3"), at(1)), Some(&key("c")));
-        // It is unknown when this pod ended.
+        // This pod is first seen after its end, so its address may have been given up long ago.
         pods.apply(pod("d", "n1", "web", "Succeeded", "10.0.0.4"), at(0));
         assert_eq!(pods.at(ip("10.0.0.4"), at(1)), None);
     }

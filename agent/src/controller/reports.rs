@@ -28,7 +28,8 @@ pub(super) struct Reports {
     by_trace: HashMap<Key, NodeReports>,
     /// The existing reports, by namespace and name.
     names: HashMap<(String, String), Named>,
-    /// Names of reports of unknown traces that arrived after the list of traces, by namespace.
+    /// Names of reports of unknown traces that arrived after the list of traces, by namespace; at most [`WAITING`] in
+    /// each.
     waiting: HashMap<String, BTreeSet<String>>,
 }
 
@@ -88,12 +89,13 @@ impl Reports {
         self.by_trace.contains_key(trace)
     }
 
-    /// Drops the counts of a trace's reports.
+    /// Frees the contents of a trace's reports. Their names stay known until the reports are deleted.
     pub(super) fn forget(&mut self, trace: &Key) {
         self.by_trace.remove(trace);
     }
 
-    /// Records that a report was deleted. Its counts stay as long as its trace exists.
+    /// Records that a report was deleted. Its contents stay as long as its trace exists, so that shown totals do not
+    /// fall.
     pub(super) fn gone(&mut self, report: &Key, is_known: impl Fn(&Key) -> bool) {
         let name = (report.namespace.clone(), report.name.clone());
         if self.names.get(&name).is_none_or(|known| known.uid != report.uid) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-/// One time for each scheduled trace, by UID.
+/// The UIDs of scheduled traces, each with the time at which it has to be looked at, ordered by that time.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     order: BTreeSet<(Timestamp, String)>,
@@ -41,7 +41,7 @@ impl Schedule {
         due
     }
 
-    /// Returns the earliest time.
+    /// Returns the earliest time of all traces.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.order.first().map(|(moment, _)| *moment)
     }

@@ -78,7 +78,7 @@ impl Services {
     pub(super) fn remove(&mut self, key: &Key) {
         self.directory.remove(key);
         let services = self.namespaces.get(&key.namespace);
-        // A Service with the same name may have been created again.
+        // If a new Service with the same name is known already, this is the late deletion of the old one.
         if services.and_then(|all| all.get(&key.name)).is_some_and(|known| known.addresses.key() == key) {
             self.forget(key);
         }

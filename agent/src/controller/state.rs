@@ -64,8 +64,8 @@ pub(super) enum Outcome {
     /// The request succeeded, and the object has not changed.
     Done,
     /// The action failed, or its effect is not visible yet. It is tried again later, after the server's Retry-After if
-    /// there was one. Somebody else has changed the object, the server was unreachable, or the object is gone and the
-    /// watch will report that.
+    /// there was one. Possible causes: somebody else has changed the object, the server was unreachable, or the object
+    /// is gone, which the watch will report.
     Again(Option<Duration>),
 }
 
@@ -73,7 +73,7 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct State {
     peer_scope: PeerScope,
-    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
+    /// Milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or tolerated.
     clock_offset: Option<i64>,
     /// Traces by UID.
     traces: HashMap<String, Trace>,
@@ -88,7 +88,7 @@ pub(super) struct State {
     nodes: Directory,
     node_names: NodeSet,
     complete: Complete,
-    /// Number of times that a status was made.
+    /// Number of times that a status was made, for tests.
     merges: u64,
 }
 
@@ -107,7 +107,8 @@ impl State {
         Self { peer_scope, ..Self::default() }
     }
 
-    /// Sets how far this machine's clock is ahead of the API server's, in milliseconds, if that has to be reported.
+    /// Sets the milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or
+    /// tolerated.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
     }
@@ -266,7 +267,7 @@ impl State {
                 trace.done(Some(*object));
             }
             Outcome::Done => {
-                // Only the deletion of reports returns no object while the trace stays.
+                // Of the actions that end like this, only the deletion of reports leaves the trace in place.
                 trace.has_reports = false;
                 trace.done(None);
             }
@@ -275,7 +276,8 @@ impl State {
         self.reckon(uid, now);
     }
 
-    /// Computes anew the time at which a trace has to be looked at, and how much its nodes write.
+    /// Updates the time at which a trace has to be looked at next, and its part of all writes, after anything about it
+    /// has changed.
     fn reckon(&mut self, uid: &str, now: Timestamp) {
         let Some(trace) = self.traces.get(uid) else { return };
         let reports = self.reports.of(&Key::of(&trace.object));
@@ -356,8 +358,8 @@ impl State {
         if trace.object.status.as_ref() == Some(&status) {
             return None;
         }
-        // The Events are made before the write, by comparison with the status that is shown now. After the write, the
-        // watch may have replaced that one here.
+        // The Events are made before the write, by comparison with the status that is shown now. Once the write is
+        // done, the watch may already have put the new status in its place.
         let events = events(trace.object.status.as_ref(), &status);
         let mut object = trace.object.clone();
         object.status = Some(status);
@@ -405,7 +407,7 @@ impl State {
         self.traces.values().filter_map(late).max().unwrap_or_default()
     }
 
-    /// Numbers of traces, of reports, and of nodes that keep writing reports.
+    /// Numbers of traces, of reports, and of nodes that keep writing reports (summed over traces).
     pub(super) fn counts(&self) -> (usize, usize, u64) {
         (self.traces.len(), self.reports.len(), self.pace.writing())
     }
@@ -416,7 +418,7 @@ fn nodes(reports: Option<&NodeReports>) -> u64 {
     reports.map_or(0, |reports| reports.names().count() as u64)
 }
 
-/// Returns the interval of reports in a trace's spec.
+/// Returns the interval of reports in a trace's spec; 10 s if it cannot be parsed.
 fn asked(trace: &Trace) -> Duration {
     trace.object.spec.interval.get().unwrap_or(Duration::from_secs(10))
 }

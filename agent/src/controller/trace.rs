@@ -15,7 +15,8 @@ use crate::merge::{LAST_REPORTS_WITHIN, NodeReports, UNTRACED_AFTER, is_over};
 
 /// Minimum time between two writes of one status, even for urgent news.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Time after a trace's end for which the last reports of missing nodes are accepted.
+/// Time after a trace's end for which late last reports of nodes are still added to its status. The trace does not wait
+/// for them longer than [`LAST_REPORTS_WITHIN`].
 pub(super) const LATE: Duration = Duration::from_secs(600);
 
 /// State of the requests about a trace.
@@ -48,7 +49,7 @@ pub(super) struct Trace {
     /// Time when the status was last made, even if it had not changed.
     looked: Option<Timestamp>,
     written: Option<Timestamp>,
-    /// Time at which the status will say more even if nothing changes, for example that a node is silent.
+    /// Time at which the status has to be made again even if nothing changes, for example to say that a node is silent.
     pub(super) look_again: Option<Timestamp>,
     /// The filters for which the shown status was made, if this process made it.
     shown_filters: Option<Filters>,
@@ -192,7 +193,8 @@ impl Trace {
         }
     }
 
-    /// Returns true if the status has to be made now.
+    /// Returns true if the status has to be made now: for a change, at the trace's end, after the wait for last
+    /// reports, or because of [`Trace::look_again`].
     pub(super) fn is_status_due(
         &self,
         reports: Option<&NodeReports>,

@@ -41,7 +41,7 @@ impl Writer {
 
     /// Performs an action. Returns the UID of its trace, and the result.
     pub(super) async fn start(self, action: Action) -> (String, Outcome) {
-        // The semaphore is never closed.
+        // Cannot fail, since the semaphore is never closed.
         let _place = self.places.acquire().await;
         let key = Key::of(action.object());
         let begin = Instant::now();

@@ -35,8 +35,8 @@ pub(crate) struct GoTable {
     names: u64,
     /// Offset in the table after the names.
     names_end: u64,
-    /// Offset in the table of the list of functions. Each has two words: its address and the offset of its description
-    /// from here.
+    /// Offset in the table of the list of functions. For each function, the list has two words: the function's address,
+    /// and the offset of the function's description from the beginning of the list.
     functions: u64,
     /// Size in bytes of a word of that list: 8 for addresses (before Go 1.18), 4 for distances from the beginning of
     /// the code.
@@ -60,7 +60,7 @@ impl GoTable {
             return None;
         }
         // After the header, the table has the names, the file numbers by compilation unit, the files, the program
-        // counters, and the functions, in this order.
+        // counters, and the functions, in this order. The header has the offset of each of these parts.
         let (text, names, names_end, functions, size) = match magic {
             GO_1_16 => (0, word(2)?, word(3)?, word(6)?, 8),
             GO_1_18 | GO_1_20 => (text_of(elf, table.address)?, word(3)?, word(4)?, word(7)?, 4),

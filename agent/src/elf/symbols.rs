@@ -162,7 +162,7 @@ impl Elf<'_> {
                     if *left == 0 {
                         break;
                     }
-                    // A match within the overlap of two pieces is found twice.
+                    // A match within the overlap of two pieces is found twice, and counts once.
                     if by_place.insert(start + at as u64, *name).is_none() {
                         *left -= 1;
                     }

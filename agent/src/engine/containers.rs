@@ -21,7 +21,8 @@ impl Containers {
     }
 
     /// Returns the cgroup whose rows a socket in `cgroup` is counted in: the selected container around it, or the child
-    /// of the selected pod. Returns `cgroup` itself if its ancestors are unknown, or if it was selected by a process.
+    /// of the selected pod. Returns `cgroup` itself if it has neither, as in a selected tree or if a process selects
+    /// the socket, and if its ancestors are unknown.
     pub(super) fn of(
         &mut self,
         cgroup: u64,
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
     use crate::engine::SelectedCgroup;
 
-    /// Cgroup 1 is the root, 2 a pod, 3 a container, and 4 nested in the container.
+    /// Returns the parent of a cgroup. Cgroup 1 is the root, 2 a pod, 3 a container, and 4 nested in the container.
     fn parent(id: u64) -> Option<u64> {
         (1..=4).contains(&id).then(|| id - 1)
     }

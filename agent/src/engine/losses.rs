@@ -8,7 +8,7 @@ use crate::{
     kernel::Tracer,
 };
 
-/// Losses since the session began, of the whole node. All fields but the two of bytes are numbers of events.
+/// Losses of the whole node since the session began, or since the programs were loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events that found no room in the flow table. Their bytes are in rows without process and peer.
@@ -34,7 +34,8 @@ impl Losses {
             cgroups_not_named: self.cgroups_not_named - before.cgroups_not_named,
             rx_bytes: self.rx_bytes - before.rx_bytes,
             tx_bytes: self.tx_bytes - before.tx_bytes,
-            // The value is an upper bound, which falls when a twin turns out to have counted the events.
+            // The value is an upper bound, which falls when a twin (`kernel/twins.rs`) turns out to have counted the
+            // events.
             missed_events: self.missed_events.saturating_sub(before.missed_events),
         }
     }
@@ -53,7 +54,8 @@ pub(super) fn losses(tracer: &Tracer, slots: &SlotRows) -> Losses {
     }
 }
 
-/// Adds the flows without a slot to the sessions' rows. The sums are exact, but process and peer are unknown.
+/// Adds the sums of events that found no slot to the sessions' rows. The sums are exact, but process and peer are
+/// unknown.
 pub(super) fn book_overflow(tracer: &mut Tracer, by_number: &mut [Option<&mut Session>]) {
     let (rows, folders) = match tracer.overflow().and_then(|rows| Ok((rows, tracer.folders()?))) {
         Ok(both) => both,

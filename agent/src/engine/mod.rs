@@ -75,7 +75,7 @@ pub enum EngineError {
     /// No session has this id.
     #[error("there is no session {0}")]
     NoSession(SessionId),
-    /// The thread could not be started.
+    /// The thread that names the functions of stacks could not be started.
     #[error("start the thread that names the functions of stacks: {source}")]
     Thread {
         /// The system's error.
@@ -103,7 +103,7 @@ pub struct Engine {
     records: Option<OwnedFd>,
     next_number: u8,
     drained: Instant,
-    /// Durations of the drains since the last [`Self::take_drains`], at most [`DRAINS`].
+    /// Durations of the first [`DRAINS`] drains since the last [`Self::take_drains`].
     drains: Vec<Duration>,
 }
 
@@ -182,8 +182,8 @@ impl Engine {
         let old = &self.sessions.get(id).ok_or_else(|| EngineError::NoSession(id.clone()))?.spec;
         let narrows = old.selects_more_than(&spec) || old.selects_anything() && old.filter != spec.filter;
         if narrows {
-            // Flows that are about to be deselected are compared with their sockets a last time, and counted while
-            // their owner is still known.
+            // Flows that are about to be deselected are compared with their sockets a last time, and their bytes are
+            // counted while their owner is still known.
             self.drain_fully();
         }
         let Some(session) = self.sessions.get_mut(id) else { return Ok(()) };
@@ -194,7 +194,7 @@ impl Engine {
             self.leave_deselected(id);
         }
         match (result.is_ok(), self.sessions.get_mut(id)) {
-            // The newly selected sockets may be older than the change.
+            // Newly selected sockets may be older than the change, and then have to be found.
             (true, Some(session)) if session.spec.selects_more_than(&old) => self.find_older_sockets(id),
             // The old specification is restored, so that the next attempt sees the difference again.
             (false, Some(session)) => {
@@ -257,7 +257,7 @@ impl Engine {
     }
 
     /// Reads the records of HTTP and stacks, and drains the flow table if that is due or the table fills up. Call this
-    /// a few times a second, and earlier if [`Engine::records_readable`] says so.
+    /// a few times a second, and earlier if [`Engine::records_readable`] becomes readable.
     pub fn tick(&mut self) {
         self.read_records();
         let Some(tracer) = &mut self.tracer else { return };
@@ -271,12 +271,13 @@ impl Engine {
         self.update_icmp();
     }
 
-    /// Counts all traffic since the last drain.
+    /// Adds all traffic since the last drain to the sessions' rows.
     pub fn drain(&mut self) {
         self.drain_to(Depth::Usual);
     }
 
-    /// Counts all traffic since the last drain, including bytes that no call has reported yet.
+    /// Drains like [`Self::drain`], and compares all TCP connections with their sockets, so that bytes that no call has
+    /// reported are included.
     pub fn drain_fully(&mut self) {
         self.drain_to(Depth::Full);
     }
@@ -306,7 +307,8 @@ impl Engine {
         self.drained = Instant::now();
     }
 
-    /// Returns the session number that was free longest.
+    /// Returns the next free session number after the one taken last, so that a number is used again as late as
+    /// possible.
     fn take_number(&mut self) -> Result<u8, EngineError> {
         let count = SESSIONS as u8;
         let number = (0..count)

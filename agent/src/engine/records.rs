@@ -20,8 +20,8 @@ impl Engine {
         self.read_stacks();
     }
 
-    /// Adds the current ring buffers to the descriptor of [`Self::records_readable`]. Closed ring buffers leave it by
-    /// themselves.
+    /// Adds the current ring buffers to the descriptor of [`Self::records_readable`]. The descriptor is an epoll
+    /// instance, which closed ring buffers leave by themselves.
     pub(super) fn watch_records(&mut self) {
         let rings =
             [self.http.as_ref().map(HttpFeed::readable), self.stacks.as_ref().map(StackFeed::readable)];

@@ -34,7 +34,7 @@ impl Engine {
         self.update_http()?;
         self.update_stacks()?;
         self.watch_records();
-        // Publishing comes last, so that everything new begins at once.
+        // Publishing comes last, so that all changes take effect at the same moment.
         self.publish()?;
         self.update_icmp();
         Ok(())
@@ -79,20 +79,21 @@ impl Engine {
         }
     }
 
-    /// Removes a session from the flows that it no longer wants. Their new calls are not counted in any case. But
-    /// without the removal, bytes that no call reports would be counted, and deselected datagram sockets would stay
-    /// open in the rows, since their end is never reported.
+    /// Removes a session from the flows that it no longer wants. The kernel counts no new calls on them in any case.
+    /// But without the removal, bytes that no call reports would be counted, and deselected datagram sockets would stay
+    /// open in the rows, since no program would report their end.
     pub(super) fn leave_deselected(&mut self, id: &SessionId) {
         let Self { tracer: Some(tracer), sessions, slots, .. } = self else { return };
         let Some(session) = sessions.get_mut(id).filter(|session| session.spec.processes.is_empty()) else {
             return;
         };
-        // An event under way may still go by the earlier selection.
+        // A program that is running may still count by the earlier selection.
         tracer.wait_for_programs();
         let spec = &session.spec;
         let keep = |slot: &Slot, folders: &Folders<'_>| {
             spec.selects(slot.cgroup.load(Relaxed), |id| folders.parent(id))
-                // While a connection is being opened, its ends are unknown, and the kernel asks the filter later.
+                // While a connection is being opened, its ends are not all known. The kernel applies the filter once
+                // they are.
                 && (slot.state().phase() == PENDING || spec.filter.wants(slot))
         };
         match tracer.leave(1 << session.number, keep) {

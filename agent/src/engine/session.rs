@@ -106,7 +106,8 @@ pub(super) struct Session {
     /// Position of the session's bit in the kernel's masks of sessions.
     pub(super) number: u8,
     pub(super) spec: SessionSpec,
-    /// The protocols that have ever passed the session's filter. Sockets of these may still have slots.
+    /// The protocols that have ever passed the session's filter. Their sockets may still have slots, so their hooks
+    /// stay attached.
     pub(super) protocols: u32,
     pub(super) ledger: Ledger,
     pub(super) containers: Containers,
@@ -120,7 +121,8 @@ pub(super) struct Session {
     pub(super) older_sockets_found: bool,
     /// Losses of the node when the session began.
     pub(super) losses_before: Losses,
-    /// Overflow rows as far as they are in the ledger, or as they were when the session began.
+    /// Values of the overflow rows (sums of events that found no slot) when they were last added to the ledger; at
+    /// first, when the session began.
     pub(super) overflow_before: HashMap<OverflowKey, Overflow>,
     /// Cgroups of TCP sockets whose flows found no room in the flow table since the session began.
     pub(super) crowded_out: BTreeSet<u64>,

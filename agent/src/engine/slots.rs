@@ -19,8 +19,8 @@ enum Rows {
     Many(Box<[(u8, RowId)]>),
 }
 
-/// The rows to which a flow's traffic is added. A slot belongs to one set of sessions, so its rows are looked up only
-/// once.
+/// The rows to which a flow's traffic is added. They are looked up only once, since an open slot never gets further
+/// sessions.
 #[derive(Debug, Default)]
 struct SlotRow {
     rows: Rows,
@@ -51,7 +51,7 @@ impl SlotRows {
         }
     }
 
-    /// Closes a session's rows of these flows, which the session no longer counts.
+    /// Ends these flows in the rows of a session that no longer counts them.
     pub(super) fn leave(&mut self, flows: &[usize], session: &mut Session) {
         for flow in flows {
             let Some(flow) = self.flows.get_mut(*flow) else { continue };
@@ -76,7 +76,8 @@ impl SlotRows {
             self.open(drained, parent_of, sessions);
         }
         let Some(flow) = self.flows.get_mut(drained.flow) else { return };
-        // Read only for connections, because the field lies in a cache line that other flows do not touch.
+        // Read only for connections: the field lies in a cache line that is not needed otherwise and takes time to
+        // load.
         let rtt_us = if drained.state.has(CONNECTION) { drained.slot.srtt_us.load(Relaxed) } else { 0 };
         for (number, row) in flow.rows.as_slice() {
             let Some(session) = &mut sessions[usize::from(*number)] else { continue };

@@ -31,7 +31,7 @@ fn hook_tier() -> TierChoice {
     std::env::var("TT_TEST_HOOK_TIER").map_or(TierChoice::Auto, |tier| tier.parse().unwrap())
 }
 
-/// Makes an engine that can load its programs, and a cgroup. Otherwise the test is skipped.
+/// Makes an engine and a cgroup. Returns `None`, which skips the test, if the programs cannot be loaded here.
 fn bench() -> Option<Bench> {
     let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = writable_cgroups()?;
@@ -98,14 +98,16 @@ impl Bench {
         });
     }
 
-    /// Opens a connection whose client end belongs to the test's cgroup and whose server end does not.
+    /// Opens a connection whose client end belongs to the test's cgroup, or to the folder `below` it, and whose server
+    /// end does not.
     fn connect(&self, below: &str) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = self.inside(below, || TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         (client, listener.accept().unwrap().0)
     }
 
-    /// Runs `action` while this process is in the test's cgroup. Sockets stay with the cgroup in which they were made.
+    /// Runs `action` while this process is in the test's cgroup, or in the folder `below` it. Sockets stay with the
+    /// cgroup in which they were made.
     fn inside<T>(&self, below: &str, action: impl FnOnce() -> T) -> T {
         let home = self.root.of_pid(std::process::id()).unwrap();
         let enter = |cgroup: &Path| {

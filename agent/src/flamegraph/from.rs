@@ -123,7 +123,7 @@ fn objects(bytes: &[u8]) -> Result<Vec<Object>, String> {
     let mut found = Vec::new();
     for object in documents.into_iter().flat_map(|mut document| {
         let items = std::mem::take(&mut document.items);
-        // A list without items is a list, too.
+        // A list is recognized by its kind, since it may have no items.
         let list = document.kind.ends_with("List");
         items.into_iter().chain((!list).then_some(document))
     }) {

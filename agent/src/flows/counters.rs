@@ -62,7 +62,7 @@ impl Counters {
 /// The role of a flow in its connection. A connection has one flow for each of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A datagram flow, or a further process of a TCP socket. The connection is not counted here.
+    /// A datagram flow, or a further process of a TCP socket. The socket's connection is counted in another flow.
     Part,
     /// The flow represents its connection.
     Connection {

@@ -51,7 +51,7 @@ pub struct Ledger {
     vacant: Vec<u32>,
     by_key: HashTable<u32>,
     hasher: RandomState,
-    /// Rows that no flow holds any more, in the order in which that happened.
+    /// Rows that no flow holds any more, in the order in which the last flow left them.
     closed: VecDeque<u32>,
     totals: Totals,
     /// Received and sent bytes at the beginning of the interval.
@@ -81,7 +81,8 @@ impl Ledger {
     }
 
     /// Continues from earlier counts: `totals` in all, of which `rows` are known. This may be called after the session
-    /// has begun to count. Connections older than the session are then in both, and are counted once.
+    /// has begun to count. Connections older than the session are then in the earlier counts and in its own, so the
+    /// session's own count of them is removed.
     pub fn seed(&mut self, totals: &Totals, rows: impl IntoIterator<Item = Seed>) {
         for entry in &mut self.entries {
             let older = std::mem::take(&mut entry.older);
@@ -207,7 +208,8 @@ impl Ledger {
     /// protocol and direction. The returned rows add up to the totals.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
-        // `largest` has begun a new interval, but the rates of the others are those of the interval before.
+        // [`Self::largest`] has begun a new interval. The rates of the other rows are those of the interval that it
+        // ended.
         let interval = self.interval.wrapping_sub(1);
         let mut folded: HashMap<Key, Row> = HashMap::new();
         for (_, id) in others {
@@ -228,10 +230,11 @@ impl Ledger {
 
     /// Returns the largest rows, and the bytes and indices of the others. Begins a new interval.
     fn largest(&mut self, top: usize, elapsed: Duration) -> (Vec<Row>, Vec<(u64, u32)>) {
-        // Entries are visited in the order of memory; by the index, every row would be a cache miss.
+        // Entries are visited in the order of memory. In the order of `by_key`, every row would be a cache miss.
         let rows = self.entries.iter().zip(0u32..).filter(|(entry, _)| !entry.vacant);
         let mut order: Vec<(u64, u32)> = rows.map(|(entry, id)| (entry.totals.bytes(), id)).collect();
-        // Of rows with the same bytes the older one comes first, also at the cut, so that the table does not flicker.
+        // Of rows with the same bytes, the one with the smaller index comes first, also where the list is cut off, so
+        // that the shown table does not flicker.
         let largest = |a: &(u64, u32), b: &(u64, u32)| b.0.cmp(&a.0).then(a.1.cmp(&b.1));
         if order.len() > top && top > 0 {
             order.select_nth_unstable_by(top - 1, largest);
@@ -270,7 +273,8 @@ impl Ledger {
         id
     }
 
-    /// Adds to a row and to the totals. At a row's first change in an interval, keeps the row's bytes for the rates.
+    /// Adds to a row and to the totals. At a row's first change in an interval, keeps the row's bytes before it, from
+    /// which rates are computed.
     fn book(&mut self, id: u32, sum: &Totals) {
         let entry = &mut self.entries[id as usize];
         if entry.interval != self.interval {
@@ -285,7 +289,8 @@ impl Ledger {
         }
     }
 
-    /// Queues a row that no flow holds any more, and folds the oldest rows if there are too many.
+    /// Queues a row that no flow holds any more, and folds the rows that closed first if there are more than
+    /// `max_rows`.
     fn settle(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
         if entry.held == 0 && !entry.queued && !entry.folded {

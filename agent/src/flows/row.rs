@@ -55,7 +55,8 @@ pub enum Direction {
     Inbound,
     /// Opened by the process.
     Outbound,
-    /// Opened before it was watched, by an unknown side.
+    /// Opened by an unknown side before the session began; also the direction of rows that sum up flows of all
+    /// directions.
     Unknown,
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct TargetArgs {
     pub(super) cgroup_root: Option<PathBuf>,
 }
 
-/// Maximum time to wait for a container; `None` is without end.
+/// Maximum time to wait for a container; `None` waits without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wait(pub(super) Option<Duration>);
 

@@ -1,5 +1,5 @@
-//! Printing beside tracing. A reader of the output that is slow or has paused must not keep the flow table from being
-//! drained, since the table would fill up.
+//! Printing on another thread than tracing: a reader of the output that is slow or has paused must not keep the flow
+//! table from being drained, since the table would fill up.
 
 use std::{io, sync::Arc};
 

@@ -169,7 +169,7 @@ impl Traced {
                 }
                 break;
             }
-            // After a delay, the missed snapshots are not made up for.
+            // If this loop was delayed by more than an interval, the missed snapshots are left out.
             if due < Instant::now() {
                 due = Instant::now() + plan.interval;
             }

@@ -84,7 +84,7 @@ struct Counts {
     requests: u64,
     /// Number of requests of each class, also zeros.
     by_class: BTreeMap<&'static str, u64>,
-    /// Number of requests whose `grpc-status` was not 0. `by_class` has them, too.
+    /// Number of requests whose `grpc-status` was not 0. They are counted in `by_class`, too.
     grpc_failed: u64,
     request_bytes: u64,
     response_bytes: u64,

@@ -247,7 +247,7 @@ impl Log {
         if self.args.output != Output::Text {
             return Vec::new();
         }
-        // A summary that is not filtered contains this line already.
+        // An unfiltered summary has these counts already.
         let has_counts = self.args.summary && self.args.selection.takes_all();
         let sums = &tally.totals.sums;
         let counts = || format!("{}{}.", human::number_of(sums.requests(), "request"), by_class(sums));

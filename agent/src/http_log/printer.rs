@@ -26,7 +26,8 @@ use crate::engine::HttpExchange;
 
 /// Size in bytes of the buffer for output.
 const BUFFER: usize = 256 << 10;
-/// Maximum number of bytes in one write to the output. Small writes show that a slow reader still reads.
+/// Maximum number of bytes in one write to the output. With small writes, [`Printer::taken`] grows while a slow reader
+/// still reads.
 const PIECE: usize = 16 << 10;
 
 /// A unit of output, printed as a whole.

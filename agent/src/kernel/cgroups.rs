@@ -31,8 +31,8 @@ use super::{
 /// that (`cgroup_bpf_link_attach()`).
 const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
-/// Maximum number of cgroups that have programs of their own. Each link takes a file descriptor and a moment to attach; beyond
-/// that number one program on the root costs less than one on each of most cgroups.
+/// Maximum number of cgroups that have programs of their own. Each link takes a file descriptor and a moment to attach.
+/// Beyond that number, one program on the root costs less than one on each cgroup.
 const MAX_CGROUPS: usize = 512;
 
 /// Requirements of all sessions together on the programs at cgroups.
@@ -42,9 +42,9 @@ pub(super) struct AtCgroups {
     pub(super) selected: BTreeMap<u64, PathBuf>,
     /// Set if sockets of any cgroup may be counted.
     pub(super) everywhere: bool,
-    /// Set if the peers of UDP are wanted. The kernel runs those programs for UDP alone.
+    /// Set if the peers of UDP messages are wanted. The kernel runs the programs for peers only at UDP sockets.
     pub(super) peers: bool,
-    /// Set if the ends of sockets are wanted.
+    /// Set if the program that reports the ends of sockets is wanted.
     pub(super) ends: bool,
     /// Set if the destinations of ICMP messages are wanted.
     pub(super) icmp: bool,
@@ -82,9 +82,9 @@ impl CgroupPrograms {
         self.set(ebpf, btf, &hooks, &targets)
     }
 
-    /// Attaches these programs, and no others, to these cgroups, and to no others. New links are made before old ones
-    /// are dropped, so that no message passes unseen in between. A program that runs twice for one message does no
-    /// harm.
+    /// Attaches the programs of `hooks` to the cgroups in `targets`, and detaches all others. New links are made before
+    /// old ones are dropped, so that no message passes unseen in between. Programs on a cgroup and on one above it then
+    /// both run for a message, which does no harm.
     pub(super) fn set(
         &mut self,
         ebpf: &mut Ebpf,

@@ -127,7 +127,8 @@ impl KernelError {
             Ok(error) => match *error {
                 ProgramError::LoadError { io_error, verifier_log } => {
                     let log = verifier_log.to_string();
-                    // The verifier also answers EACCES, and then its log gives the reason.
+                    // If the verifier refuses a program, the error may be EACCES as well, but no permission is missing:
+                    // its log gives the reason.
                     if let Some(reason) = verdict(&log) {
                         tracing::debug!(%step, "the kernel's verifier:\n{}", tail(&log));
                         return Self::Verifier { step, source: io_error, reason };

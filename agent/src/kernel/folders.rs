@@ -12,8 +12,8 @@ use traffictrace_ebpf::{
 
 use super::KernelError;
 
-/// The kernel programs' record of cgroup folders. A value borrows only the maps, so that the flow table can be changed
-/// meanwhile.
+/// The kernel programs' record of cgroup folders. A value borrows only the maps, not the whole [`super::Tracer`], so
+/// that the flow table can be changed meanwhile.
 #[derive(Debug)]
 pub struct Folders<'a>(HashMap<&'a MapData, u64, [u8; FOLDER_SIZE]>);
 

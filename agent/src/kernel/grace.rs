@@ -12,7 +12,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 /// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` (kernel/sched/membarrier.c).
 ///
 /// The call does nothing on a machine with one CPU, and some kernels refuse it (EINVAL with nohz_full, ENOSYS). Then
-/// the minimum age of a closed slot has to suffice.
+/// the time for which a closed slot is left alone (`GRACE` in `table.rs`) has to suffice.
 pub(super) fn wait_for_programs() {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Relaxed) {

@@ -33,7 +33,7 @@ pub(super) struct Hooks {
     connections: Vec<BtfTracePointLink>,
     process_end: Option<BtfTracePointLink>,
     received_icmp: Option<BtfTracePointLink>,
-    /// Link of `STACKS_CLAIM`, attached while a session wants stacks.
+    /// Link of `STACKS_CLAIM` (`tier.rs`), attached while a session wants stacks.
     pub(super) claims: Option<BtfTracePointLink>,
     /// Set if this tier has programs on cgroups.
     has_cgroup_programs: bool,
@@ -86,7 +86,8 @@ impl Tracer {
         self.update_twins()
     }
 
-    /// Starts or stops finding the peers of ICMP messages, which costs some time for each packet of the machine.
+    /// Attaches or detaches the programs that find the peers of ICMP messages. They cost some time for each packet of
+    /// the machine.
     pub fn see_icmp_peers(&mut self, wanted: bool) -> Result<(), KernelError> {
         if !wanted {
             self.hooks.received_icmp = None;
@@ -97,8 +98,8 @@ impl Tracer {
         self.attach_to_cgroups(at_cgroups)
     }
 
-    /// Reacts to what the programs found out: that selected processes hold sockets of other cgroups, or that the kernel
-    /// skips events. Call this periodically.
+    /// Reacts to what the programs found out: that selected processes hold sockets of other cgroups, so programs go to
+    /// the root of the cgroup tree, or that the kernel skips events, so twins are attached. Call this periodically.
     pub fn follow(&mut self) {
         let everywhere = self.sees_all_cgroups();
         if everywhere != self.hooks.at_cgroups.everywhere {
@@ -112,7 +113,7 @@ impl Tracer {
         }
     }
 
-    /// Attaches the program that reports the end of selected processes.
+    /// Attaches the program that removes ended processes from the selection.
     pub(super) fn follow_processes(&mut self) -> Result<(), KernelError> {
         if self.hooks.process_end.is_none() {
             self.hooks.process_end = Some(attach_tracepoint(&mut self.ebpf, &self.btf, PROCESS_END)?);
@@ -149,7 +150,8 @@ impl Tracer {
             self.hooks.at_cgroups = wanted;
             return Ok(());
         }
-        // This is set before the attempt, so that a change that the kernel refuses is not tried again at each tick.
+        // The field is set before the attempt, so that [`Self::follow`] does not repeat a change that the kernel
+        // refused.
         self.hooks.at_cgroups = wanted;
         self.hooks.programs.update(&mut self.ebpf, &self.btf, &self.hooks.at_cgroups)
     }

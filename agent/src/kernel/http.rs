@@ -51,8 +51,8 @@ impl HttpCapture {
     /// [`KernelError`] if the kernel has no BTF, is older than Linux 5.17, or refuses a map or a program.
     pub fn load(root: &Path, ring_bytes: u32) -> Result<Self, KernelError> {
         let btf = Btf::from_sys_fs().map_err(|source| KernelError::NoBtf { source })?;
-        // Without this helper, the verifier would walk through every turn of every loop, which takes minutes on old
-        // kernels.
+        // The programs' loops use this helper: otherwise the verifier would walk through every turn of every loop,
+        // which takes minutes on old kernels.
         if matches!(is_helper_supported(ProgramType::CgroupSkb, BpfHelper::BPF_FUNC_loop), Ok(false)) {
             return Err(KernelError::NoHelper { feature: "show HTTP", helper: "bpf_loop", since: "5.17" });
         }
@@ -80,7 +80,8 @@ impl HttpCapture {
         let _ = self.ignored.insert(cookie, 1, 0);
     }
 
-    /// Tells the programs where the next messages of a socket begin, after a record with `RAW`.
+    /// Tells the programs where the next messages of a socket begin, after a record with `RAW`. They then hand over
+    /// only what a parser needs.
     pub fn resume(&mut self, cookie: u64, pause: Pause) {
         // If the entry cannot be added, the programs go on handing over everything.
         let _ = self.pauses.insert(cookie, pause, 0);

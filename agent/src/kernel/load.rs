@@ -23,7 +23,8 @@ use super::{
     tier::{CONNECTIONS, EVERYWHERE, Hook, HookTier, Kind, Needed, Plan, RECONCILE, TierChoice},
 };
 
-/// Maximum number of threads that load programs. There are few large programs, so further threads would only wait.
+/// Maximum number of threads that load programs. Only a few programs take long to verify, so further threads would only
+/// wait.
 const MOST_THREADS: usize = 4;
 /// Minimum number of cgroup folders whose names are kept.
 const FOLDERS: u32 = 4096;
@@ -33,7 +34,8 @@ pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) tier: HookTier,
     pub(super) plan: &'static Plan,
-    /// Set if the programs see sockets that a running process receives from another one.
+    /// Set if every optional hook is attached: the programs then see sockets that a running process receives from
+    /// another one.
     pub(super) sees_given: bool,
 }
 
@@ -67,7 +69,7 @@ fn load_tier(btf: &Btf, geometry: Geometry, tier: HookTier) -> Result<Loaded, Ke
     for plan in tier.plans() {
         match load_plan(btf, geometry, plan) {
             Ok((ebpf, sees_given)) => return Ok(Loaded { ebpf, tier, plan, sees_given }),
-            // The tier's other plans use the same hooks.
+            // The tier's other plans use the same hooks, so they would fail in the same way.
             Err(error @ KernelError::NoHook { .. }) => return Err(error),
             Err(error) => {
                 tracing::debug!(%tier, ?plan.variant, plan.notes_by_thread, %error, "a plan does not work here");
@@ -128,7 +130,7 @@ fn create(btf: &Btf, geometry: Geometry, plan: &Plan) -> Result<Ebpf, KernelErro
         .map_max_entries(maps::IDS, slots)
         .map_max_entries(maps::CELLS, sizes::cells(cpus))
         .map_max_entries(maps::FOLDERS, sizes::lru(FOLDERS, cpus))
-        // Task storage is used by the programs only, and the loader has no type for it.
+        // The loader has no type for task storage, which only the programs use.
         .allow_unsupported_maps();
     for (map, entries) in maps::KERNELS_OWN {
         loader.map_max_entries(map, sizes::lru(entries, cpus));
@@ -186,7 +188,7 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
         Kind::Fexit => <&mut FExit>::try_from(program)?.load(hook.target, btf),
         Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
         Kind::Called => <&mut RawTracePoint>::try_from(program)?.load(),
-        // Uprobes are loaded in `uprobes`.
+        // Uprobes are loaded by `Uprobes::load` (`uprobes.rs`).
         Kind::Uprobe => Err(ProgramError::UnexpectedProgramType),
         Kind::Cgroup => match program {
             Program::CgroupSockAddr(program) => program.load(),
@@ -197,7 +199,8 @@ pub(super) fn load_program(program: &mut Program, btf: &Btf, hook: Hook) -> Resu
     }
 }
 
-/// Attaches a program for as long as it is loaded. A program that serves several functions is attached once for each.
+/// Attaches a program for as long as the program is loaded. A program that serves several functions is attached once
+/// for each.
 fn attach_loaded(program: &mut Program, hook: Hook) -> Result<(), KernelError> {
     let attached = match hook.kind {
         Kind::Tracepoint => {

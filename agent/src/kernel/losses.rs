@@ -1,4 +1,4 @@
-//! Counts that the programs keep outside of slots: losses by reason, and the sums of flows that found no slot.
+//! Counts that the programs keep outside of slots: losses by reason, and the sums of events that found no slot.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -28,7 +28,7 @@ impl LossCounters {
 }
 
 impl Tracer {
-    /// Number of lost events, or bytes for some reasons, since the programs were loaded.
+    /// Value of a counter since the programs were loaded: events or, for some reasons, bytes.
     pub fn loss(&self, loss: Loss) -> u64 {
         self.losses.of(loss)
     }
@@ -39,7 +39,7 @@ impl Tracer {
         self.hooks.twins.missed(&self.ebpf, &|loss| self.losses.of(loss))
     }
 
-    /// Returns the sums of the flows that found no slot.
+    /// Returns the sums of the events that found no slot, by cgroup, sessions and protocol.
     pub fn overflow(&mut self) -> Result<Vec<(OverflowKey, Overflow)>, KernelError> {
         let map = self.hash::<OverflowKey, Overflow>(maps::OVERFLOW)?;
         map.iter()

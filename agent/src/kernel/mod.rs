@@ -1,5 +1,5 @@
-//! The kernel room: loads the programs, sets what they select, and reads what they counted. All `unsafe` code of the
-//! agent is here.
+//! Access to the kernel: loads the programs, sets what they select, and reads what they counted. All `unsafe` code of
+//! the agent is here.
 //!
 //! [`Tracer`] exists only while there is something to trace. Dropping it detaches every program and frees every map.
 //! Nothing is pinned, so the same happens when the process is killed.
@@ -63,7 +63,7 @@ pub use self::{
     unseen::Unseen,
 };
 
-/// Extent of a drain's comparison of TCP connections with their sockets.
+/// Number of TCP connections that a drain compares with their sockets' own counters (`reconcile.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Connections whose turn it is: most of them, but no more than the kernel compares in about a millisecond.
@@ -132,8 +132,8 @@ impl Tracer {
     }
 
     /// Finds sockets that are older than the last published selection: open connections get their rows at once, and
-    /// sockets of other cgroups that selected processes hold are counted. Returns true if it could look into every
-    /// process of the machine.
+    /// sockets of other cgroups that selected processes hold are counted from now on. Returns true if the open files of
+    /// every process of the machine were searched.
     pub fn find_older_sockets(&mut self) -> Result<bool, KernelError> {
         older::find(&mut self.ebpf, &self.btf)?;
         self.follow();
@@ -171,7 +171,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Makes the kernel compare connections with their sockets, and then visits their slots again.
+    /// Makes the kernel compare connections with their sockets, and then visits their slots again for the bytes that
+    /// this added.
     fn compare(
         &mut self,
         now: Instant,
@@ -194,8 +195,9 @@ impl Tracer {
         }
     }
 
-    /// Frees slots that were closed some time ago. First they are removed from the map that leads to the stash, so that
-    /// no program finds them any more. Then a grace period has to pass, for which this thread sleeps about 10 to 30 ms.
+    /// Frees slots that were closed some time ago. First those in the stash are removed from the map by which programs
+    /// find them. Then a grace period has to pass, in which programs that found a slot before end; this thread sleeps
+    /// about 10 to 30 ms for it.
     fn free(
         &mut self,
         now: Instant,
@@ -209,7 +211,7 @@ impl Tracer {
         let keys = self.table.spill_keys(due);
         let mut spill = self.hash::<SpillKey, u32>(maps::SPILL)?;
         for (key, number) in &keys {
-            // The key may lead to another slot by now, which must stay.
+            // The key may lead to the slot of a newer flow by now, which must stay.
             if spill.get(key, 0).is_ok_and(|leads_to| leads_to == *number) {
                 gone_is_fine(spill.remove(key)).map_err(failed)?;
             }
@@ -220,7 +222,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// Returns the cookies of sockets that ended since the last call and whose slots the programs could not all close.
+    /// Removes and returns the cookies of ended sockets whose slots the programs could not all close.
     fn ended_sockets(&mut self) -> Result<HashSet<u64>, KernelError> {
         let failed = |e| KernelError::map("take ended sockets", maps::ENDED, e);
         let map = self.ebpf.map_mut(maps::ENDED).ok_or(KernelError::Object(maps::ENDED))?;
@@ -240,8 +242,8 @@ impl Tracer {
         grace::wait_for_programs();
     }
 
-    /// Removes a session, given as its bit, from those of its flows whose slots `keep` rejects. Returns the numbers of
-    /// these flows, as in [`Drained::flow`].
+    /// Removes a session, given as its bit, from the slots that `keep` rejects, so that these flows no longer count for
+    /// the session. Returns the numbers of these flows, as in [`Drained::flow`].
     pub fn leave(
         &mut self,
         session: u64,
@@ -266,11 +268,11 @@ impl Tracer {
         self.table.is_filling()
     }
 
-    /// Name, run time and number of runs of each program since it was loaded. Time and number are zero unless the
-    /// kernel counts them (`kernel.bpf_stats_enabled`).
+    /// Name, run time and number of runs of each program since the program was loaded. Time and number are zero unless
+    /// the kernel counts them (`kernel.bpf_stats_enabled`).
     pub fn program_stats(&self) -> Vec<(String, std::time::Duration, u64)> {
         let stats = self.ebpf.programs().filter_map(|(name, program)| {
-            // Programs that are not loaded here have no statistics.
+            // Programs of the object that are not loaded have no statistics.
             let info = program.info().ok()?;
             Some((name.to_owned(), info.run_time(), info.run_count()))
         });
@@ -282,7 +284,8 @@ impl Tracer {
         Folders::of(&self.ebpf)
     }
 
-    /// Returns a slot by its number, or `None` if it was freed after this epoch, so that it has another flow or none.
+    /// Returns a slot by its number, or `None` if its epoch is not this one: the slot was then freed, and has another
+    /// flow or none.
     pub fn slot(&self, number: u32, epoch: u32) -> Option<&Slot> {
         self.table.slot(number).filter(|slot| slot.epoch.load(Acquire) == epoch)
     }

@@ -12,8 +12,8 @@ const KIND: &str = "task_file";
 /// Inode number of the first pid namespace (include/linux/proc_ns.h: PROC_PID_INIT_INO).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Returns true if this process sees all processes of the machine. A pod needs `hostPID` for that. Otherwise older
-/// sockets become known only at their next call.
+/// Returns true if this process sees all processes of the machine. A pod needs `hostPID` for that. If this process does
+/// not see all, sockets of the others that are older than their session become known only at their next call.
 pub fn sees_all_processes() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == FIRST_PID_NAMESPACE)
 }

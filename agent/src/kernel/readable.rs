@@ -7,7 +7,7 @@ use std::{
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Waits until a descriptor is readable. The owner of the descriptor may replace it at any time.
+/// A wait until a descriptor is readable. The owner of the descriptor may replace the descriptor at any time.
 #[derive(Debug, Default)]
 pub struct Readable {
     watched: Option<(RawFd, AsyncFd<OwnedFd>)>,
@@ -15,7 +15,7 @@ pub struct Readable {
 
 impl Readable {
     /// Waits for this descriptor from now on, through a duplicate of it. Call this before each wait. A descriptor with
-    /// the same number is taken to be the previous one.
+    /// the same number as the previous one is taken to be that one.
     ///
     /// # Errors
     ///

@@ -19,9 +19,9 @@ const PROGRAM: &str = "tt_reconcile";
 const LIMIT: usize = 4096;
 /// Maximum number of those slots that may belong to idle connections.
 const IDLE_LIMIT: usize = 1024;
-/// Seconds without traffic after which a connection counts as idle and shares the turns of idle connections.
+/// Seconds without traffic after which a connection counts as idle, so that [`IDLE_LIMIT`] holds for it.
 const IDLE: u32 = 60;
-/// Number of drains in which a slot that counts calls all the time is compared once.
+/// A slot with calls in every drain is compared in one of this many drains.
 const BUSY_TURN: u32 = 5;
 
 /// Chooses the connections that are compared in a drain.
@@ -53,8 +53,8 @@ impl Reconcile {
         self.idle.waiting.clear();
     }
 
-    /// Queues a used slot if it may be compared now. A slot has to wait while calls are counted in it: the bytes of a
-    /// call that is not counted yet would be taken for a splice.
+    /// Queues a slot if it may be compared now. If calls were counted since the last drain, a call may be under way:
+    /// its bytes would be taken for bytes that no call reports. Such a slot waits for its turn in [`BUSY_TURN`] drains.
     pub(super) fn offer(&mut self, number: u32, look: Look) {
         let Look { state, called, idle } = look;
         if self.refused || state.protocol() != TCP || !state.has(CONNECTION) || state.has(FAILED) {
@@ -68,7 +68,7 @@ impl Reconcile {
         }
     }
 
-    /// Makes the kernel compare the connections whose turn it is, and returns their slots.
+    /// Makes the kernel compare the connections whose turn it is, and returns the numbers of their slots.
     pub(super) fn run(&mut self, ebpf: &mut Ebpf, work: &Mapped<AtomicU64>) -> Vec<u32> {
         let turns = self.turns();
         if let Err(error) = compare(ebpf, work, &turns) {
@@ -78,7 +78,7 @@ impl Reconcile {
         turns
     }
 
-    /// Removes the slots whose turn it is from the queues, and returns them.
+    /// Returns the slots whose turn it is, and empties the queues.
     fn turns(&mut self) -> Vec<u32> {
         let limit = |limit| if self.all { usize::MAX } else { limit };
         let (limit, idle_limit) = (limit(LIMIT), limit(IDLE_LIMIT));
@@ -89,7 +89,8 @@ impl Reconcile {
 }
 
 impl Queue {
-    /// Returns up to `limit` waiting slots, beginning after the last one of the previous drain, and empties the queue.
+    /// Returns up to `limit` waiting slots, and empties the queue. Begins after the last slot of the previous drain, so
+    /// that all slots have their turn.
     fn serve(&mut self, limit: usize) -> Vec<u32> {
         let start = self.waiting.partition_point(|number| *number < self.next);
         self.waiting.rotate_left(start);

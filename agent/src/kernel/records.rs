@@ -17,7 +17,7 @@ use traffictrace_ebpf::{
 
 use super::{KernelError, load, tier::Hook};
 
-/// Divisor of a ring buffer's size: this process is woken when a sixteenth of the ring buffer is filled.
+/// Divisor of a ring buffer's size: this process is woken each time that another sixteenth of it is filled.
 const WAKE_AT_PART: u32 = 16;
 
 /// Losses of one cgroup between the kernel and user space, since the programs were loaded.
@@ -131,7 +131,7 @@ pub(super) fn load(
         .btf(Some(btf))
         .map_max_entries(ring_name, ring_bytes)
         .override_global(WAKE_AT, &wake_at, true)
-        // Storage of sockets and tasks is used by the programs only, and the loader has no type for it.
+        // The loader has no type for the storage of sockets and tasks, which only the programs use.
         .allow_unsupported_maps();
     for (map, entries) in sizes {
         loader.map_max_entries(map, *entries);

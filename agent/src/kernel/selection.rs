@@ -48,7 +48,7 @@ impl Tracer {
         Ok(pids)
     }
 
-    /// Removes sessions from every selected process.
+    /// Removes sessions, given as bits, from every selected process, and processes that then have no session.
     pub fn release_processes(&mut self, sessions: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("release processes", maps::PROCESSES, e);
         let mut map = self.hash::<u32, Process>(maps::PROCESSES)?;
@@ -64,7 +64,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Makes the changes since the last call take effect, also on sockets that are already open.
+    /// Makes all changes of the selection since the last call take effect, also on sockets that are already open: with
+    /// a new generation, every slot is checked again at its next event.
     ///
     /// `filtered` has the bits of sessions with a filter, `by_process` those of sessions that select processes.
     pub fn publish(&mut self, filtered: u64, by_process: u64) -> Result<(), KernelError> {
@@ -72,7 +73,7 @@ impl Tracer {
         let map = self.ebpf.map_mut(maps::SELECTION).ok_or(KernelError::Object(maps::SELECTION))?;
         let mut selection = Array::<_, Selection>::try_from(map).map_err(failed)?;
         let [generation, ..] = self.selection;
-        // The programs keep only 32 bits of the generation.
+        // The programs keep only 32 bits of the generation, and it must not be 0.
         let next = if generation == u64::from(u32::MAX) { 1 } else { generation + 1 };
         for generation in [generation, next] {
             self.selection = [generation, filtered, by_process];

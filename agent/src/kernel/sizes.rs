@@ -9,9 +9,9 @@ const SLOTS: RangeInclusive<usize> = 16_384..=4_194_304;
 /// Number of main sets for each set of the stash. The stash has at least [`LEAST_STASH`] sets.
 const MAIN_PER_STASH: usize = 32;
 const LEAST_STASH: usize = 64;
-/// Entries of an LRU map that each CPU keeps free for itself (`LOCAL_FREE_TARGET` in kernel/bpf/bpf_lru_list.c). Since
-/// about Linux 6.16 the number is smaller in a small map. Before that, a map without this extra room evicts entries
-/// that are in use.
+/// Number of entries of an LRU map that each CPU keeps free for itself (`LOCAL_FREE_TARGET` in
+/// kernel/bpf/bpf_lru_list.c). Since about Linux 6.16 the number is smaller in a small map. Before that, a map without
+/// this extra room evicts entries that are in use.
 const LRU_RESERVE: u32 = 128;
 /// Maximum number of programs that can interrupt or preempt each other on one CPU while they describe an event.
 const CELLS_PER_CPU: u32 = 8;

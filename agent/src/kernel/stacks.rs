@@ -26,7 +26,7 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// Number of stacks that all CPUs together take per second once [`BURST`] is used up.
+/// Number of stacks per second that all CPUs together take by chance once [`BURST`] is used up.
 const RATE: u64 = 1500;
 /// Minimum share of one CPU in [`RATE`], in stacks per second.
 const LEAST_RATE: u64 = 50;
@@ -47,7 +47,8 @@ pub struct StackCapture {
     lost: Array<MapData, u64>,
     options: Array<MapData, Options>,
     links: Vec<BtfTracePointLink>,
-    /// Value of [`Tracer::twins_attached`] when the links were made.
+    /// Value of [`Tracer::twins_attached`] when the links were made. If it has grown, a twin runs behind these
+    /// programs.
     behind: u64,
 }
 
@@ -99,7 +100,7 @@ impl StackCapture {
         Ok(capture)
     }
 
-    /// Attaches the programs behind those that are already attached.
+    /// Attaches the programs behind all that are already attached, and detaches their earlier links.
     fn attach(&mut self, tracer: &mut Tracer) -> Result<(), KernelError> {
         tracer.note_claims()?;
         let links = STACKS.map(|hook| load::attach_tracepoint(&mut self.ebpf, &self.btf, hook));
@@ -110,8 +111,8 @@ impl StackCapture {
         Ok(())
     }
 
-    /// Attaches the programs again if a twin was attached since, so that they stay behind all programs that count. Call
-    /// this after [`Tracer::follow`] and [`Tracer::attach`].
+    /// Attaches the programs anew if a twin (`twins.rs`) was attached after them, so that they run after all programs
+    /// that count. Call this after [`Tracer::follow`] and [`Tracer::attach`].
     ///
     /// # Errors
     ///
@@ -182,8 +183,8 @@ impl StackCapture {
     }
 }
 
-/// Returns the nanoseconds in which the budget of one CPU grows by one stack, and the nanoseconds in which it grows
-/// from nothing to its maximum, for this number of CPUs.
+/// Returns for this number of CPUs the time in which the budget of one CPU grows by one stack, and the time in which it
+/// grows from nothing to its maximum, in nanoseconds.
 fn budget(cpus: usize) -> (u64, u64) {
     let cpus = cpus.max(1) as u64;
     let period = 1_000_000_000 / (RATE / cpus).max(LEAST_RATE);
@@ -196,7 +197,7 @@ fn array<V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Array<MapData, V
 }
 
 impl Tracer {
-    /// The map in which the programs that count leave their notes.
+    /// The map in which the programs that count leave their notes for the programs that take stacks.
     fn note_map(&self) -> Result<&MapData, KernelError> {
         match self.ebpf.map(maps::STACK_NOTE) {
             Some(Map::PerCpuArray(data)) => Ok(data),
@@ -204,7 +205,7 @@ impl Tracer {
         }
     }
 
-    /// Attaches the program that notes which thread receives without a call.
+    /// Attaches the program that notes which thread receives bytes that no call reports: its stack is then a claim.
     fn note_claims(&mut self) -> Result<(), KernelError> {
         if self.hooks.claims.is_none() {
             self.hooks.claims = Some(load::attach_tracepoint(&mut self.ebpf, &self.btf, STACKS_CLAIM)?);
@@ -212,8 +213,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Makes the programs note calls for these sessions, given as bits. With no session nothing is noted, and the
-    /// program that notes claims is detached.
+    /// Makes the programs that count leave notes about the calls of these sessions, given as bits, for the programs
+    /// that take stacks. With no session nothing is noted, and the program that notes claims is detached.
     pub fn set_stacked(&mut self, sessions: u64) -> Result<(), KernelError> {
         let failed = |e| KernelError::map("say which sessions want stacks", maps::STACKED, e);
         let map = self.ebpf.map_mut(maps::STACKED).ok_or(KernelError::Object(maps::STACKED))?;

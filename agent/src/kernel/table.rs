@@ -34,7 +34,7 @@ pub struct Drained<'a> {
     /// Number of the flow, which stays the same from the drain with `opened` to the one with `released`. Numbers are
     /// small and reused.
     pub flow: usize,
-    /// The slot. Its counters keep moving; use `moved`.
+    /// The slot. The kernel keeps changing its counters, so use `moved` instead.
     pub slot: &'a Slot,
     /// The slot's state when it was visited.
     pub state: State,
@@ -55,7 +55,8 @@ struct Known {
     /// Time of the flow's last traffic, in seconds since the table was made.
     moved: u32,
     closed: bool,
-    /// Set if the slot was already closed, and without a session, when it was first seen. Such a flow is not reported.
+    /// Set if the slot was already closed, and without a session, when it was first seen. Such a flow is not reported,
+    /// since no session wanted it.
     silent: bool,
 }
 
@@ -63,7 +64,7 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) state: State,
-    /// Set if a call was counted since the last drain. For a pending slot this is unknown, and true.
+    /// Set if a call was counted since the last drain. Always set for a pending slot, whose calls are not read.
     pub(super) called: bool,
     /// Seconds since the flow's last traffic.
     pub(super) idle: u32,
@@ -120,7 +121,7 @@ impl Table {
     }
 
     /// Returns true if the table fills up, so that the next drain should not wait. This is so if more than half of the
-    /// slots that were free after the last drain are taken, or if the table is more than half full and slots can be
+    /// slots that were free at the last drain are taken by now, or if the table is more than half full and slots can be
     /// freed.
     pub(super) fn is_filling(&self) -> bool {
         let used = self.tags().filter(|tag| tag.load(Relaxed) != 0).count();
@@ -130,8 +131,8 @@ impl Table {
     }
 
     /// Visits all used slots: calls `sink` for each that is new, moved something or was closed, and `look` for each
-    /// that the kernel still counts in. Before that it closes the slots of the sockets in `ended`, except main slots:
-    /// the kernel closes those itself, and the socket may have another one by now.
+    /// that the kernel still counts in. Before that, closes the slots of the sockets in `ended`, except main slots: the
+    /// kernel closes those itself, and a socket that is used again may have a new one by now.
     pub(super) fn scan(
         &mut self,
         now: Instant,
@@ -172,7 +173,8 @@ impl Table {
         }
     }
 
-    /// Visits one used slot as [`Self::scan`] does. Returns `None` if the kernel no longer counts in it, or not yet.
+    /// Visits one used slot as [`Self::scan`] does. Returns `None` if the kernel no longer counts in the slot, or is
+    /// still filling it.
     pub(super) fn visit(
         &mut self,
         number: usize,

@@ -129,9 +129,9 @@ pub(super) enum Needed {
     Always,
     /// Needed if the kernel has IPv6.
     Ipv6,
-    /// Attached if the kernel has the function, which belongs to an optional protocol or exists in some kernels only.
+    /// Attached if the kernel has the function, which belongs to an optional protocol or exists only in some versions.
     IfThere,
-    /// Attached if possible. Otherwise the events that it would see are reported as not seen.
+    /// Attached if possible. Otherwise `unseen.rs` lists what stays unseen without it.
     IfPossible,
 }
 
@@ -148,7 +148,8 @@ pub(super) struct Hook {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) variant: Variant,
-    /// Set if notes about messages are kept by thread instead of in task storage.
+    /// Set if what programs note about the current task (`struct note` in `maps.h`) is kept by thread id: until Linux
+    /// 6.12, programs on cgroups have no task storage.
     pub(super) notes_by_thread: bool,
     /// Hooks that are always attached, beside [`EVERYWHERE`].
     pub(super) hooks: &'static [Hook],
@@ -183,7 +184,8 @@ const fn if_possible(program: &'static str, kind: Kind, target: &'static str) ->
     Hook { program, kind, target, needed: Needed::IfPossible }
 }
 
-/// Hooks of every tier that follow processes into cgroups.
+/// Hooks of every tier that see processes come into cgroups, possibly with sockets of other cgroups (`lend.h`), and
+/// that see children of selected processes.
 pub(super) const EVERYWHERE: [Hook; 2] = [
     hook("tt_attach", Kind::Tracepoint, "cgroup_attach_task"),
     hook("tt_fork", Kind::Tracepoint, "sched_process_fork"),
@@ -195,13 +197,14 @@ pub(super) const CONNECTIONS: [Hook; 2] = [
     hook("tt_destroy", Kind::Tracepoint, "tcp_destroy_sock"),
 ];
 
-/// The program of every tier that compares connections with their sockets.
+/// The program of every tier that compares TCP connections with their sockets' own counters. User space runs it.
 pub(super) const RECONCILE: Hook = hook("tt_reconcile", Kind::Called, "TCP connections");
 
-/// Hook at the end of processes. It is attached once a session selects processes by id.
+/// Hook at the end of processes, whose ids are then removed from the selection. Attached once a session selects
+/// processes by id.
 pub(super) const PROCESS_END: Hook = hook("tt_exit", Kind::Tracepoint, "sched_process_free");
 
-/// Hooks that see the peers of messages whose address the application gives or asks for.
+/// Hooks that see the peer of a UDP message, if the application gives or asks for the peer's address.
 pub(super) const PEERS: [Hook; 4] = [
     hook("tt_sendmsg4", Kind::Cgroup, "sendmsg4"),
     hook("tt_sendmsg6", Kind::Cgroup, "sendmsg6"),
@@ -266,20 +269,21 @@ pub(super) const STACKS_CLAIM: Hook = hook("tt_claim", Kind::Tracepoint, "tcp_rc
 /// Sees the source of messages that ping and raw sockets receive.
 pub(super) const ICMP_RECV: Hook = hook("tt_icmp_recv", Kind::Tracepoint, "consume_skb");
 
-/// Sees sockets that a process receives from another one. Attached if function entries can be hooked.
+/// Sees open files, and thereby sockets, that a process receives from another one. Attached if function entries can be
+/// hooked.
 const GIVEN: Hook = if_possible("tt_fe_receive", Kind::Fentry, "security_file_receive");
 
 const TRACEPOINTS: &[Hook] = &[
     hook("tt_send", Kind::Tracepoint, "sock_send_length"),
     hook("tt_recv", Kind::Tracepoint, "sock_recv_length"),
-    // In Linux 6.3 and 6.4, sendfile bypasses the tracepoint.
+    // In Linux 6.3 and 6.4, sendfile() bypasses the tracepoint sock_send_length and calls this function.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     GIVEN,
 ];
 
 const AT_CGROUPS: &[Hook] = &[PEERS[0], PEERS[1], PEERS[2], PEERS[3], RELEASE];
 
-/// The second plan is for kernels up to Linux 6.12, where programs on cgroups have no task storage.
+/// The second plan is for kernels whose programs on cgroups have no task storage (until Linux 6.12).
 const TP_BTF: &[Plan] = &[
     Plan { variant: Variant::Typed, notes_by_thread: false, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
     Plan { variant: Variant::Typed, notes_by_thread: true, hooks: TRACEPOINTS, cgroup_hooks: AT_CGROUPS },
@@ -291,7 +295,7 @@ const CALLS: &[Hook] = &[
     hook("tt_fx_recv", Kind::Fexit, "inet_recvmsg"),
     ipv6("tt_fx_recv6", Kind::Fexit, "inet6_recvmsg"),
     ipv6("tt_fx_recv_raw6", Kind::Fexit, "sock_common_recvmsg"),
-    // The function exists up to Linux 6.4.
+    // This function exists up to Linux 6.4, where sendfile() calls it.
     if_there("tt_fx_page", Kind::Fexit, "inet_sendpage"),
     hook("tt_fe_release", Kind::Fentry, "inet_release"),
     GIVEN,

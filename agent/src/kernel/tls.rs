@@ -130,8 +130,8 @@ impl TlsProbes {
     ///
     /// [`KernelError`] if the kernel refuses a probe. Then nothing stays attached.
     pub fn attach(&self, pid: u32, placed: &Placed) -> Result<TlsLinks, KernelError> {
-        // The kernel takes a path. This one leads to the file that was examined, even if its name now belongs to
-        // another file.
+        // The kernel takes a path, not a descriptor. This path leads to the file that was examined, even if the file's
+        // name now belongs to another one.
         let path = format!("/proc/self/fd/{}", placed.file.as_raw_fd());
         let path = CString::new(path).map_err(|_| KernelError::Object("path"))?;
         let mut offsets: BTreeMap<(&str, bool), Vec<u64>> = BTreeMap::new();
@@ -163,7 +163,8 @@ impl TlsProbes {
             }
             let joined =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            // All threads are joined, even if one of them failed.
+            // All results are collected before an error is returned, so that the probes of the other threads are
+            // detached.
             done.extend(joined);
             done
         });
@@ -222,8 +223,8 @@ impl TlsText {
         self.records.read(most, sink)
     }
 
-    /// Makes the programs copy no bytes of one direction of a socket until this number of bytes has passed, since they
-    /// belong to a body.
+    /// Makes the programs copy no bytes of one direction of a socket before byte number `until`, since they belong to a
+    /// body or to no HTTP.
     pub fn skip(&mut self, cookie: u64, sent: bool, until: u64) {
         // If the entry cannot be added, more bytes arrive than needed.
         let _ = self.bodies.insert([cookie, u64::from(sent)], until, 0);

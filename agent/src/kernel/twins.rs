@@ -57,12 +57,12 @@ const OTHERS: [&str; 12] = [
     "tt_kr_send",
     "tt_kr_recv",
 ];
-/// Time for which a twin stays attached after its first program was last skipped.
+/// Time for which a twin stays attached after the kernel last skipped the first program of its pair.
 const STAYS: Duration = Duration::from_secs(600);
 /// Interval between checks for skipped programs.
 const LOOK: Duration = Duration::from_secs(1);
-/// Types that together exist only in kernels whose tracepoint programs can be preempted (Linux 7.0), since tracepoints
-/// are guarded by the fast kind of SRCU there. Linux 6.18 and 6.12 have one of them each.
+/// Names of two types that exist together only in kernels whose tracepoint programs can be preempted (Linux 7.0), since
+/// the fast kind of SRCU guards tracepoints there. Linux 6.18 and 6.12 have only one of the two each.
 const PREEMPTED: [&[u8]; 2] = [b"\0tracepoint_srcu_srcu_data\0", b"\0srcu_ctr\0"];
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -93,13 +93,13 @@ struct Twin {
     attached: u64,
     /// Set once the kernel refused the twin, which is then not tried again.
     refused: bool,
-    /// Upper bound of the events that were lost until the twin was last attached or detached.
+    /// Upper bound of the events that were lost before the twin was last attached or detached.
     lost_before: u64,
-    /// Counters at that time.
+    /// Counters when the twin was last attached or detached.
     before: Reading,
-    /// Number of times that the first program had been skipped at the last check.
+    /// Number of times that the first program had been skipped, at the last check.
     seen: u64,
-    /// Time when that number last grew.
+    /// Time of the check at which `seen` last grew.
     grew: Option<Instant>,
 }
 
@@ -184,9 +184,10 @@ impl Twin {
         btf: &Btf,
         loss: &dyn Fn(Loss) -> u64,
     ) -> Result<(), KernelError> {
-        // If anything below fails, the twin is not tried again.
+        // Stays set if anything below fails, so that the twin is not tried again.
         self.refused = true;
-        // The bit is set first, so that no event is counted by both programs.
+        // The bit makes the first program mark the events that it counts. It is set before the twin is attached, so
+        // that no event is counted by both.
         set_bit(ebpf, pair.bit, true)?;
         let link = load::attach_tracepoint(ebpf, btf, pair.twin)?;
         self.mark(read(ebpf, pair, loss));
@@ -207,15 +208,16 @@ impl Twin {
         set_bit(ebpf, pair.bit, false)
     }
 
-    /// Adds the events lost so far to `lost_before`, and begins another period, with the twin or without it.
+    /// Adds the events lost since the last mark to `lost_before`. Called when the twin is attached or detached, since
+    /// [`Self::lost_since`] differs before and after that.
     fn mark(&mut self, now: Reading) {
         self.lost_before += self.lost_since(now);
         self.before = now;
     }
 
     /// Upper bound of the events lost since the last mark. With a twin, an event is lost only if both programs were
-    /// skipped. Some of the events that the first program missed belong to sockets that no session selects, so the twin
-    /// counts nothing for them.
+    /// skipped. Some of the events that the first program missed belong to sockets that no session selects. The twin
+    /// counts nothing for them, so the number of events that the twin missed is a bound as well.
     fn lost_since(&self, now: Reading) -> u64 {
         let first = now.first.saturating_sub(self.before.first);
         match self.link {
@@ -260,7 +262,8 @@ fn misses(ebpf: &Ebpf, name: &str) -> u64 {
 
 #[cfg(test)]
 impl Twins {
-    /// Attaches all twins. With `alone`, the first programs are unloaded, as if the kernel skipped all their events.
+    /// Attaches all twins. With `alone`, the first programs are then unloaded, as if the kernel skipped all their
+    /// events.
     pub(super) fn attach_all(&mut self, ebpf: &mut Ebpf, btf: &Btf, alone: bool) {
         for (pair, twin) in PAIRS.iter().zip(&mut self.twins) {
             twin.attach(pair, ebpf, btf, &|_| 0).unwrap();

@@ -120,7 +120,7 @@ impl Tracer {
         let by_machine = [
             (&HANDED_BEFORE, all),
             (&PASSED_LATER, self.sees_given),
-            // The kprobes on the socket's lock see its sequence numbers before anything is read.
+            // The kprobes on a socket's lock keep the socket's counters before anything is read from it.
             (&SPLICED_FIRST, all || self.tier == HookTier::Kretprobe),
             (&SKIPPED_CALLS, !skipped_calls(&self.ebpf)),
             (&MPTCP_SPLICE, !mptcp_splices()),

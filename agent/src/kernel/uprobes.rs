@@ -1,8 +1,8 @@
 //! Uprobes at many addresses by one link (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which the loader cannot attach.
 //!
-//! The alternative is a perf event for each address. Detaching one takes about 100 ms, one after the other, under a
-//! lock of the whole machine, while a link waits only once for all. The programs are relocated by the loader's own
-//! library, and share the maps of the object that it has loaded.
+//! The alternative is a perf event for each address. Detaching takes about 100 ms for each, one after the other, under
+//! a lock of the whole machine; a link waits only once for all its addresses. The programs are relocated by the
+//! loader's own library, and share the maps of the object that it has loaded.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -170,7 +170,7 @@ fn load_program(
         }
         match call(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
             Ok(descriptor) => return Ok(descriptor),
-            // Load again with a log, to learn the reason.
+            // Loads the program again with a log, which gives the reason.
             Err(_) if log.is_empty() => log = vec![0; LOG],
             Err(io_error) => {
                 let text =
@@ -201,7 +201,7 @@ fn no_attributes() -> bpf_attr {
     }
 }
 
-/// Makes a call that returns a descriptor. The addresses in its attributes must be valid.
+/// Makes a bpf(2) call that returns a descriptor. The addresses in its attributes must be valid.
 fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads and writes no more than the size says. The callers here fill in addresses and lengths of
     // buffers that outlive the call.

@@ -37,7 +37,7 @@ impl Offset {
         Self { least: sent.duration_since(date) - second, most: answered.duration_since(date) }
     }
 
-    /// Returns the clock error (the middle of its bounds), if it certainly exceeds [`TOLERATED`].
+    /// Returns the clock error (the middle of its bounds), if both bounds exceed [`TOLERATED`] in the same direction.
     fn told(self) -> Option<SignedDuration> {
         let off = self.least > TOLERATED || self.most < -TOLERATED;
         off.then(|| (self.least + self.most) / 2)
@@ -144,7 +144,7 @@ mod tests {
     fn only_what_is_certain_is_told() {
         let date = at("2026-11-23T10:00:00Z");
         for (sent, answered, told) in [
-            // The server's time was between 10:00:00 and 10:00:01.
+            // The header says 10:00:00, so the server's time was between that and 10:00:01.
             ("2026-11-23T10:00:00.3Z", "2026-11-23T10:00:00.4Z", None),
             ("2026-11-23T10:00:02.9Z", "2026-11-23T10:00:02.9Z", None),
             ("2026-11-23T10:00:03.1Z", "2026-11-23T10:00:03.1Z", Some(2600)),

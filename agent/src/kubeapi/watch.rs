@@ -55,7 +55,8 @@ pub(crate) enum Change<K> {
     Apply(K),
     /// The object no longer exists or is no longer selected.
     Gone(Key),
-    /// All existing objects have been reported. Comes again after each interruption.
+    /// All existing objects have been reported. Sent again after each interruption of the watch, since all objects are
+    /// then listed anew.
     Complete,
 }
 
@@ -96,7 +97,7 @@ pub(crate) async fn watch<K, T>(source: Source, told: Sender<T>, tell: impl Fn(C
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    // An object that cannot be read must not stop the others.
+    // The guard lets the watch go on if one object cannot be read.
     let api = Api::<DeserializeGuard<K>>::all(source.client);
     let events = watcher::watcher(api, source.config);
     let interruptions = Interruptions::of(&K::plural(&()), source.url, source.metrics);
@@ -301,7 +302,7 @@ mod tests {
         keys.begin();
         keys.seen(key("c"));
         assert_eq!(keys.missing(), [key("b")]);
-        // A list that is interrupted and started again.
+        // The list is interrupted and begins anew.
         keys.begin();
         keys.begin();
         keys.seen(key("d"));

@@ -26,8 +26,8 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Adds the counts in `old`, the last report of a run, that the base of the next run does not contain. `newest` is
-    /// a report of the next run, and `beyond` has the totals of the added counts.
+    /// Adds the counts in `old`, the last report of a run, that the next run did not continue from: its report's `base`
+    /// lacks them. `newest` is a report of the next run, and `beyond` has the totals of the added counts.
     pub(super) fn carry(&mut self, old: &Kept, newest: &Kept, beyond: &Totals) {
         self.totals.add(beyond);
         // Pods and flows are not added up, since runs see the same ones again.

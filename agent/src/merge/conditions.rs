@@ -157,7 +157,7 @@ fn failed(
     if status.phase != Some(Phase::Failed) {
         return (false, reason::NOT_FAILED, "The trace has not failed.".into());
     }
-    // The first reason stays, since reports and pods may disappear later.
+    // The reason that was shown first stays: later the reports and pods from which it followed may be gone.
     let told = before.conditions.iter().find(|old| old.type_ == kind::FAILED && old.status == "True");
     let (reason, message) = life::failure(inputs, nodes);
     match told {

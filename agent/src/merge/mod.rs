@@ -45,8 +45,8 @@ pub(crate) trait PeerNames {
         Vec::new()
     }
 
-    /// Returns true if a name from the last status may still be shown. The controller may be told to name peers of the
-    /// trace's own namespace only.
+    /// Returns false if a peer's name in the last status must not be shown any more: it is of another namespace, and
+    /// the controller now names only peers of the trace's own.
     fn may_show(&self, _name: &str) -> bool {
         true
     }
@@ -85,7 +85,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) live_pods: &'a BTreeMap<String, LivePods>,
     /// Names of the nodes in the cluster, or `None` if they are unknown.
     pub(crate) existing_nodes: Option<&'a dyn NodeNames>,
-    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
+    /// Milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or tolerated.
     pub(crate) clock_offset: Option<i64>,
     /// Resolver of peers' names.
     pub(crate) peers: &'a dyn PeerNames,

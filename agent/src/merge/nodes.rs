@@ -39,7 +39,7 @@ pub(super) struct Node {
     newest: Kept,
     carried: Option<Carried>,
     carried_http: Option<CarriedHttp>,
-    /// Set if the node traces or has traced. It then has numbers to show, even while it refuses.
+    /// Set if the node traces or has traced. The node then has numbers to show, even while it refuses.
     traced: bool,
 }
 
@@ -67,8 +67,8 @@ impl Node {
         self.carried_http.as_ref()
     }
 
-    /// Replaces the report by a newer one. If the newer one belongs to another run of the agent, the counts of the
-    /// previous run that its base does not contain are carried.
+    /// Replaces the report by a newer one. If the newer one belongs to another run of the agent, the counts that it did
+    /// not continue from (its `base` lacks them) are carried: see [`Carried`].
     fn replace(&mut self, newest: Kept) {
         self.traced |= has_traced(&newest.report);
         let old = std::mem::replace(&mut self.newest, newest);
@@ -229,7 +229,8 @@ impl NodeReports {
         self.nodes.iter().filter(|(_, node)| silent(node)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Returns the oldest report time since `moment` among the nodes that have to keep reporting.
+    /// Returns the oldest report time, not before `moment`, among the nodes that have to keep reporting. Nodes that
+    /// last reported before `moment` count as silent already.
     pub(super) fn oldest_since(&self, moment: Timestamp) -> Option<Timestamp> {
         let live = self.reports().filter(|report| !report.is_final);
         let times = live.filter_map(|report| Some(report.update_time.as_ref()?.0));
@@ -257,8 +258,8 @@ impl NodeReports {
             .filter_map(|(name, node)| Some((name.as_str(), node.newest.report.clock_offset_milliseconds?)))
     }
 
-    /// Returns the losses of all nodes by reason, with the rows that could not be read. If there are too many reasons, the last ones are summed up as
-    /// `other`.
+    /// Returns the losses of all nodes by reason, with the rows that could not be read. If there are more than
+    /// [`REASONS`], the last ones are summed up as `other`.
     pub(crate) fn lost(&self) -> Losses {
         let mut all = Losses::new();
         for node in self.nodes.values() {

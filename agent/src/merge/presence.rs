@@ -19,7 +19,7 @@ const MISSING: usize = 16;
 pub(super) struct Nodes {
     /// Number of pods that are or were traced, or would be if their node had an agent.
     pub(super) pods: i32,
-    /// Number of nodes that have or had such pods.
+    /// Number of nodes that have or had pods of the trace.
     pub(super) matched: i32,
     /// Number of nodes that trace or have traced.
     pub(super) reporting: i32,
@@ -84,7 +84,7 @@ impl Nodes {
                 continue;
             }
             if !exists(name) {
-                // A node without selected pods had nothing left to count.
+                // Nothing is missing of a node that has left without selected pods on it.
                 if reports.has(name) && !reports.is_idle(name) {
                     let had_pods = if over { missed(before, name) } else { count > 0 };
                     let of = if had_pods { &mut nodes.left } else { &mut nodes.drained };

@@ -70,7 +70,7 @@ fn services_of(flow: &Flow, peers: &dyn PeerNames) -> Vec<String> {
 struct Candidate<'a> {
     key: Key,
     row: FlowRow,
-    /// Name of the node that reported it.
+    /// Name of the node that reported the row.
     node: &'a str,
 }
 
@@ -95,7 +95,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<Candidate<'_>> {
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
-    // All rows as large as the last wanted one are included, since the order among them is decided by their keys.
+    // All rows as large as the last wanted one are included; [`top`] chooses among them by their keys.
     let least = ranked.get(wanted - 1).map_or(0, |(weight, _, _)| *weight);
     let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
     rows.extend(largest.filter_map(|(_, kept, place)| {
@@ -132,7 +132,7 @@ fn shown(row: FlowRow) -> FlowRow {
     }
 }
 
-/// Returns the bytes in both directions since the trace began, by which rows are ranked.
+/// Returns the bytes in both directions since the trace began. Rows are ranked by this number.
 pub(super) fn weight(row: &FlowRow) -> i64 {
     row.rx_bytes.saturating_add(row.tx_bytes)
 }
@@ -167,7 +167,7 @@ impl Key {
     }
 }
 
-/// Fields by which a flow is found again in the previous status.
+/// Fields by which a flow is found in the previous status, from which it keeps its peer's names.
 #[derive(PartialEq, Eq, Hash)]
 struct FlowName<'a> {
     pod: &'a str,
@@ -195,7 +195,7 @@ impl<'a> FlowName<'a> {
     }
 }
 
-/// Adds later counts of the same row.
+/// Adds the counts of a row of the same key from a later run of the agent. Rates and state are the later ones.
 pub(super) fn add(row: &mut FlowRow, later: FlowRow) {
     row.rx_bytes = row.rx_bytes.saturating_add(later.rx_bytes);
     row.tx_bytes = row.tx_bytes.saturating_add(later.tx_bytes);

@@ -66,7 +66,7 @@ pub(super) fn wanted_pod(containers: &[String], past: bool) -> String {
 /// Describes the time of an interruption, as a part of a sentence: `between A and B`.
 pub(crate) fn when(interruption: &Interruption) -> String {
     match &interruption.since {
-        // Times have whole seconds.
+        // Times have whole seconds, so those of a short interruption can be equal.
         Some(since) if *since == interruption.time => format!("within one second at {}", since.0),
         Some(since) => format!("between {} and {}", since.0, interruption.time.0),
         None => format!("until {}", interruption.time.0),

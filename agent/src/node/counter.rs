@@ -19,7 +19,7 @@ pub(super) trait Counter {
     ///
     /// # Errors
     ///
-    /// [`EngineError`] if the kernel refuses or all sessions are taken. Nothing of the session remains then.
+    /// [`EngineError`] if the kernel refuses or all sessions are in use. Nothing of the session remains then.
     fn start(&mut self, id: &Uid, spec: SessionSpec) -> Result<(), EngineError>;
 
     /// Changes what a session selects or wants. Its counts stay.
@@ -38,7 +38,8 @@ pub(super) trait Counter {
     /// Returns the `top` largest rows of a session and its sums, up to now.
     fn snapshot(&mut self, id: &Uid, top: usize) -> Option<Snapshot>;
 
-    /// Continues from HTTP requests of an earlier run: those of known rows, and the rest.
+    /// Continues from HTTP requests of an earlier run: those of known rows, and in `rest` those of rows that are
+    /// unknown.
     fn seed_http(&mut self, id: &Uid, rows: &[Row<HttpOwner>], rest: &Counts);
 
     /// Returns all endpoints of a session and the sums of its HTTP requests, up to now; `None` if it counts no

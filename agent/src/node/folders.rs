@@ -46,7 +46,7 @@ impl Folders {
                     self.released.extend(other);
                     match self.root.open(path) {
                         Ok(folder) => Located { folder, kind: CgroupKind::Pod, container: None },
-                        // The folder was removed after it was listed.
+                        // The folder was removed after it was listed, so the pod goes without it.
                         Err(error) => {
                             tracing::debug!("pod {}/{}: {error}", pod.namespace, pod.name);
                             continue;
@@ -98,7 +98,7 @@ impl Folders {
             let path = located.folder.path();
             self.root.children(path).into_iter().map(|child| path.join(child))
         })
-        // A folder that was removed after it was listed has no id.
+        // A folder that was removed after it was listed has no id any more and is left out.
         .filter_map(|path| self.root.id_of(&path).ok().map(|id| (id, path)))
         .collect()
     }

@@ -33,7 +33,7 @@ impl Packing {
     }
 
     async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        // The semaphore is never closed.
+        // Cannot fail, since the semaphore is never closed.
         let _alone = self.0.acquire().await;
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,

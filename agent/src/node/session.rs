@@ -26,7 +26,7 @@ pub(super) enum Stand {
     Counting(Session),
     /// The trace's traffic should be counted, but is not.
     Refused(Session, Refusal),
-    /// The trace is over on this node, and its last report is made.
+    /// The trace is over on this node, and its last report was passed on for writing.
     Ended,
 }
 
@@ -153,7 +153,7 @@ impl Session {
     /// Sets the time of the next report: after the interval, plus or minus 5 % so that not all nodes write at once.
     pub(super) fn reported(&mut self, report: &TrafficTraceReportSpec, interval: Duration, now: Now) {
         self.due = now.running + interval.mul_f64(0.95 + 0.1 * fastrand::f64());
-        // The next report sums up bytes without a process or peer over all rows.
+        // The next report sums up bytes without a process or peer, and needs all rows for that.
         self.all_rows |= report.totals.unattributed_bytes > 0 || !report.lost.is_empty();
     }
 }

@@ -178,7 +178,8 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A pipe or a device cannot be truncated.
+        // The first line replaces the content of an existing file. A pipe or a device has no content and cannot be
+        // truncated.
         if !self.has_lines && self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
         }

@@ -28,7 +28,7 @@ pub(crate) struct Inputs<'a> {
     pub(crate) not_visible: &'a [NotVisible],
     /// The parts of the newest spec that are not applied here, and the reasons.
     pub(crate) not_enforced: &'a [String],
-    /// Milliseconds by which this machine's clock is ahead of the API server's, if that has to be reported.
+    /// Milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or tolerated.
     pub(crate) clock_offset: Option<i64>,
     /// Sums of the last profile of this run of counting, if the trace takes stacks.
     pub(crate) stacks: Option<&'a StackTotals>,
@@ -71,8 +71,8 @@ pub(crate) fn report(inputs: &Inputs<'_>) -> TrafficTraceReport {
         base: history.base.clone(),
         clock_offset_milliseconds: inputs.clock_offset,
         active_pods: count(inputs.active_pods),
-        // After a restart the same pods are selected again, so the two numbers are not added up. The earlier one is
-        // larger if pods have gone since.
+        // The runs before and after a restart of the agent select the same pods, so their numbers are not added up. The
+        // earlier one is larger if pods have gone since.
         pods_matched: count(history.pods.len()).max(counted_before),
         containers_matched: count(history.containers.len()).max(history.containers_before.max(0)),
         not_visible: inputs.not_visible.to_vec(),

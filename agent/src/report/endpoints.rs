@@ -44,7 +44,7 @@ pub(super) fn resume(last: &HttpReport, namespace: &str, identities: &mut Identi
                 subtract(&mut rest, &row.counts.sums);
                 rows.push(row);
             }
-            // The row's requests stay in the totals.
+            // The requests of a row that cannot be restored stay in the totals.
             Err(error) => {
                 tracing::warn!("an endpoint of the report from before the restart is left out: {error}");
             }

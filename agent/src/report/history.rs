@@ -108,7 +108,7 @@ impl History {
                     }
                     rows.push(seed(&row, namespace, identities));
                 }
-                // The row's bytes stay in the totals.
+                // The bytes of a row that cannot be restored stay in the totals.
                 Err(error) => {
                     tracing::warn!("a row of the report from before the restart is left out: {error}");
                 }

@@ -194,7 +194,7 @@ mod tests {
         identities.saw_pod(10, &"u1".to_owned());
         identities.saw_child(11, &"u1".to_owned(), &child("aa"));
         assert_eq!(named(&identities, 11), None);
-        // The status first has only another container, and later both, one of them ended.
+        // The pod's status first lists only the other container, and later this one.
         identities.learn(&pod(&["main", "sidecar"], &[("bb", "main")]));
         assert_eq!(named(&identities, 11), None);
         identities.learn(&pod(&["main", "sidecar"], &[("aa", "sidecar")]));

@@ -16,7 +16,8 @@ pub(crate) struct Health {
 #[derive(Debug)]
 struct State {
     beat: Instant,
-    /// Components that must be present before the process is ready. The value says why a component is not present yet.
+    /// Components that must be present before the process is ready. The value says why a component is missing; `None`
+    /// if it is present.
     needed: BTreeMap<&'static str, Option<String>>,
 }
 

@@ -36,7 +36,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The address at which to serve metrics and health.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Serve /metrics, /healthz and /readyz at this address, such as [::]:9464 [default: nowhere].
+    /// Serve /metrics, /healthz and /readyz at this address, such as `[::]:9464` [default: nowhere].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
@@ -98,7 +98,7 @@ fn no_such_family(error: &io::Error) -> bool {
 async fn serve(listener: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // The semaphore is never closed.
+        // Cannot fail, since the semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -119,7 +119,7 @@ async fn serve(listener: TcpListener, site: Arc<Site>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
-            // A client may disconnect at any time.
+            // Errors are ignored, since a client may disconnect at any time.
             let _ = tokio::time::timeout(REQUEST * 3, connection).await;
             drop(place);
         });

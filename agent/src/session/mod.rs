@@ -1,6 +1,6 @@
 //! The selection of this node's cgroups for each trace. Pure: no I/O, no clock.
 //!
-//! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan`] combines them.
+//! [`Trace`] and [`Pod`] are the parts of the API objects that matter on a node; [`plan()`] combines them.
 
 mod filter;
 mod plan;

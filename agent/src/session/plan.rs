@@ -107,7 +107,7 @@ fn fair_order<'a>(
         namespace = &trace.namespace;
         ranked.push((rank, trace, planned));
     }
-    // Among traces of the same rank, armed ones come first.
+    // Among traces of the same rank, those that have a session already come first.
     ranked.sort_by_key(|(rank, trace, _)| (*rank, !is_armed(trace), trace.created, trace.uid.clone()));
     ranked.into_iter().map(|(_, trace, planned)| (trace, planned)).collect()
 }
@@ -381,7 +381,7 @@ mod tests {
         let traces: Vec<Trace> = (0..=SESSIONS)
             .map(|at| {
                 let mut trace = trace(&format!("t{at:02}"), &[], &[]);
-                // The last trace is the oldest.
+                // Traces are created in reverse order of their names: the last one is the oldest.
                 trace.created = Timestamp::from_second(100 - at as i64).unwrap();
                 trace
             })

@@ -22,8 +22,8 @@ use crate::foreign::open_mapped;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Time after which the mappings of a busy process are read again in any case, since code may have been replaced.
 const STALE: Duration = Duration::from_secs(10);
-/// Time after which files that were opened in advance are closed. A process that lives this long allows opening them
-/// later.
+/// Time after which files that were opened in advance are closed. A process that has lived this long will probably
+/// still live when its files are needed.
 const KEPT_OPEN: Duration = Duration::from_secs(5);
 /// Maximum number of entries of [`CodeMap::sound`].
 const MOST_ADDRESSES: usize = 1 << 13;
@@ -76,11 +76,11 @@ pub(super) struct CodeMap {
     /// For each address, the size in bytes of its function's unwinding entry (0 without an entry), or `None` if
     /// unwinding must stop there (see [`super::sound`]).
     sound: HashMap<u64, Option<usize>>,
-    /// Set if the code has changed.
+    /// Set if the code has changed since the last [`Self::take_changed`].
     changed: bool,
-    /// Set if an address was looked up that is not mapped.
+    /// Set if an address was looked up that is not mapped, so that [`Self::tidy`] reads the mappings again.
     missed: bool,
-    /// Set if there was no room for a file.
+    /// Set if there was no room for a file, so that [`Self::tidy`] tries again.
     refused: bool,
     tries: u32,
 }
@@ -123,7 +123,7 @@ impl CodeMap {
     }
 
     /// Returns the size in bytes of the unwinding entry of the function at an address, or `None` if unwinding must stop
-    /// there. Its file is loaded first. The flag is false if loading has to wait; see [`CodeMap::look_at`].
+    /// there. The function's file is loaded first. The flag is false if loading had to wait (see [`CodeMap::look_at`]).
     pub(super) fn may_follow(
         &mut self,
         unwinder: &mut Unwinder,
@@ -147,7 +147,8 @@ impl CodeMap {
     }
 
     /// Loads the file at an address if necessary, and reads the mappings again if none contains the address. Returns
-    /// false if the time budget or the minimum pause makes that wait; what is then found must not be cached.
+    /// false if loading or reading has to wait, for the time budget or the minimum pause. The caller must then not
+    /// cache what it finds at the address.
     pub(super) fn look_at(&mut self, unwinder: &mut Unwinder, shared: &mut Shared, address: u64) -> bool {
         if self.at(address).is_none() {
             self.missed = true;
@@ -201,7 +202,7 @@ impl CodeMap {
         }
     }
 
-    /// Returns the files that were loaded.
+    /// Returns the files that were loaded, each once.
     fn held(&self) -> Vec<Arc<Image>> {
         let mut held: Vec<Arc<Image>> = self.code.iter().filter_map(|code| code.image.clone()).collect();
         held.sort_unstable_by_key(Arc::as_ptr);
@@ -274,7 +275,7 @@ impl CodeMap {
         /// Size of an open file in the kernel.
         const OPEN: usize = 512;
         let files = self.code.iter().filter(|code| code.file.is_some()).count() * OPEN;
-        // Neighbouring mappings share a path, which is counted for each.
+        // The path that neighbouring mappings share is counted for each of them, so the sum is an upper bound.
         let paths: usize = self.code.iter().map(|code| code.mapping.path_bytes()).sum();
         self.code.capacity() * size_of::<Code>()
             + paths

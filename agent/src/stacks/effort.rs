@@ -24,7 +24,7 @@ impl Default for Effort {
 impl Effort {
     /// Maximum saved time, enough to examine some hundred processes with their files.
     const SAVED: Duration = Duration::from_secs(2);
-    /// One part in 4 of the time may be spent.
+    /// One part in this many of the time may be spent.
     const SHARE: u32 = 4;
 
     /// Returns true if any time is left.
@@ -75,7 +75,7 @@ impl Pace {
         self.read
     }
 
-    /// Does the read, and sets the time of the next one.
+    /// Calls `work`, which does the read, and sets the time of the next read.
     pub(super) fn keep<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let done = work();

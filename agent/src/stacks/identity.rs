@@ -34,7 +34,7 @@ impl Identity {
     pub(super) fn fate(self, pid: u32) -> Fate {
         match Self::of(pid) {
             Ok(identity) if identity == self => Fate::Lives,
-            // A zombie: the kernel shows no addresses of a process that has no memory any more.
+            // The process is a zombie, which has no memory any more, so the kernel shows its addresses as 0.
             Ok(Self { start_time, code: 0, .. }) if start_time == self.start_time => Fate::Ended,
             Ok(_) => Fate::Another,
             Err(_) => Fate::Ended,

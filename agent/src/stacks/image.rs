@@ -23,12 +23,12 @@ const MOST_READ: u64 = 96 << 20;
 const MOST_OF_FILE: usize = MOST_BYTES / 2;
 /// Maximum number of entries of [`Images::useless`].
 const MOST_USELESS: usize = 1 << 12;
-/// Maximum number of files that are kept open.
+/// Maximum number of files that are known, each of which is kept open.
 pub(super) const MOST_FILES: usize = 256;
 /// Maximum size of all tables in bytes.
 pub(super) const MOST_BYTES: usize = 40 << 20;
 
-/// Device, inode, length and change time (seconds and nanoseconds).
+/// Identity of a file and its contents: device, inode, length and change time (seconds and nanoseconds).
 type Key = (u64, u64, u64, i64, i64);
 
 /// The part of a file's contents that is kept in memory.
@@ -45,7 +45,7 @@ impl Tables {
     }
 }
 
-/// A file of code.
+/// A file of code: its tables, and the open file from which names are read.
 #[derive(Debug)]
 pub(super) struct Image {
     /// Name of the file without its folder.
@@ -74,8 +74,8 @@ impl Image {
         self.go.is_some()
     }
 
-    /// Returns the size in bytes of the unwinding entry of the function at an address of the file, or `None` if it must
-    /// not be followed.
+    /// Returns the size in bytes of the unwinding entry of the function at an address of the file, or `None` if the
+    /// entry must not be followed (see [`sound`]).
     pub(super) fn sound_at(&self, address: u64) -> Option<usize> {
         self.sections().map_or(Some(0), |sections| {
             let tables = sound::Tables {
@@ -104,7 +104,7 @@ pub(super) struct Images {
     tables: HashMap<(u64, u64), Weak<Tables>>,
     /// Files that cannot be read as code, as a whole or at an offset. They are tried once, whoever maps them.
     useless: HashSet<(Key, Option<u64>)>,
-    /// Set if there was no room for a file.
+    /// Set if there was no room for a file, until half of each limit is free again ([`Images::tidy`]).
     refused: bool,
     most_files: usize,
     /// Hashers with secret keys, so that no file can be made to look like another one.
@@ -180,7 +180,7 @@ impl Images {
         self.useless.insert(file);
     }
 
-    /// Returns the equal tables of another file if there are any, and these otherwise.
+    /// Returns the equal tables of another file if there are any, and otherwise `tables`.
     fn shared(&mut self, tables: Tables) -> Arc<Tables> {
         let sections = tables.sections.as_ref();
         let contents = (

@@ -4,12 +4,12 @@ use std::{io, path::Path, sync::Arc};
 
 use crate::foreign::{CodeMapping, code_mappings};
 
-/// The contents of a mapping.
+/// The source of the code in a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Backing {
     /// A file, from `offset` on.
     File { path: Arc<Path>, inode: u64, offset: u64 },
-    /// The code that the kernel provides to processes.
+    /// The vDSO: code that the kernel provides to every process.
     Vdso,
     /// Code that was generated at run time.
     Written,
@@ -35,7 +35,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Size of the path in bytes.
+    /// Size in bytes of the file's path; 0 without a file.
     pub(super) fn path_bytes(&self) -> usize {
         match &self.backing {
             Backing::File { path, .. } => path.as_os_str().len(),
@@ -96,7 +96,7 @@ mod tests {
             path: name.map(|name| Path::new(name).into()),
             is_vdso: false,
         };
-        // Shared memory has a name, but no file.
+        // Shared memory has a name, but no file, so it counts as generated code.
         let maps =
             [(0x1000, 0, None), (0x2000, 0, Some("/dev/zero")), (0x4000, 0, None), (0x5000, 7, Some("/a"))];
         let found = joined(maps.into_iter().map(|(start, inode, name)| map(start, inode, name)).collect());

@@ -82,7 +82,7 @@ pub struct Program {
 /// One stack as the kernel programs took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample<'a> {
-    /// The process.
+    /// The process, and the program that it executed.
     pub program: Program,
     /// Thread id on the host.
     pub tid: u32,
@@ -93,7 +93,7 @@ pub struct Sample<'a> {
     pub kernel: &'a [u64],
 }
 
-/// The way in which the stacks of a process are taken.
+/// The method by which the kernel programs take the stacks of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// Up to 8 KiB of the stack are copied.
@@ -105,7 +105,7 @@ pub enum Mode {
     Copy32,
     /// Up to 64 KiB of the stack are copied.
     Copy64,
-    /// The kernel follows frame pointers.
+    /// The kernel follows frame pointers, and nothing is copied.
     FramePointers,
 }
 

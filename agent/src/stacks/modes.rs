@@ -9,9 +9,10 @@ const AGREED: u32 = 50;
 const MOST_AGREED: u32 = 50 << 8;
 /// Minimum number of functions of a stack that counts for `AGREED`: short stacks prove little.
 const FEWEST_FRAMES: usize = 3;
-/// Weight that a bad stack adds. A good one subtracts 1.
+/// Amount that a bad stack adds to [`Modes::bad`]. A good one subtracts 1.
 const WEIGHT: u32 = 16;
-/// Weight of bad stacks at which the mode is changed: three in a row, or more than one in sixteen for long.
+/// Value of [`Modes::bad`] at which the mode is changed: three bad stacks in a row, or more than one in sixteen for
+/// long.
 const ENOUGH: u32 = 3 * WEIGHT;
 
 /// Result of resolving a stack.
@@ -63,7 +64,7 @@ pub(super) struct Modes {
     agreed: u32,
     /// Value of `agreed` at which the kernel begins to unwind by frame pointers.
     needed: u32,
-    /// Weight of the bad stacks.
+    /// Measure of the bad stacks so far: see [`WEIGHT`].
     bad: u32,
 }
 
@@ -176,7 +177,8 @@ mod tests {
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 3), [(3, Mode::Copy16)]);
         assert_eq!(repeat(&mut modes, Outcome::BrokenChain, 9), [], "on its way before");
         assert_eq!(repeat(&mut modes, Outcome::Agreed(9), 300), [(200, Mode::FramePointers)]);
-        // A thread that begins in an unknown function has a broken chain. One in thirty does not change the mode.
+        // A thread that begins in an unknown function has a broken chain. One such stack in thirty does not change the
+        // mode.
         for _ in 0..100 {
             assert_eq!(modes.take(Outcome::BrokenChain), None);
             assert_eq!(repeat(&mut modes, Outcome::Chain, 30), []);

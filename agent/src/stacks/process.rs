@@ -1,4 +1,4 @@
-//! A process as it was first seen: its files of code, and caches about its stacks.
+//! A process whose stacks are resolved: its identity, its files of code, and caches about its stacks.
 
 use std::{
     collections::HashSet,
@@ -28,17 +28,18 @@ const IDENTITY_PAUSE: Duration = Duration::from_millis(250);
 const PERF_MAP_PAUSE: Duration = Duration::from_millis(20);
 /// Maximum bytes of unwinding entries for one stack. `MOST_FRAMES` (512) functions usually have 25 KiB together.
 const MOST_FOLLOWED: usize = 64 << 10;
-/// Maximum number of files that are opened in advance, of all processes.
+/// Maximum number of files, of all processes, that are opened before a stack leads into them.
 const MOST_UNREAD: usize = 512;
 /// Maximum number of open lists of generated code, of all processes.
 const MOST_PERF_MAPS: usize = 256;
-/// Maximum number of thread entry points that are remembered.
+/// Maximum number of entries of [`Process::roots`].
 const MOST_ROOTS: usize = 64;
 /// Names of functions with which threads begin, used until a whole copy has shown one of the process's own
 /// ([`Process::roots`]).
 const ROOTS: [&str; 8] =
     ["_start", "clone", "__clone", "clone3", "__clone3", "start_thread", "thread_start", "runtime.goexit"];
-/// The C library's functions that call `main`. Only `_start` lies further out.
+/// The C library's functions that call `main`. A chain of frame pointers that ends at one of them is complete: only
+/// `_start` lies further out.
 const MAIN: [&str; 2] = ["__libc_start_main", "__libc_start_call_main"];
 
 /// State that processes share.
@@ -64,7 +65,7 @@ impl Default for Shared {
     }
 }
 
-/// A process.
+/// A process whose stacks are resolved.
 #[derive(Debug)]
 pub(super) struct Process {
     /// The process id, or that of one of its threads if the first thread has ended.
@@ -121,7 +122,8 @@ impl Process {
         })
     }
 
-    /// Returns what has happened to the process. The system is asked only once per [`IDENTITY_PAUSE`].
+    /// Returns whether the process lives, has ended, or is another one by now. The system is asked only once per
+    /// [`IDENTITY_PAUSE`].
     pub(super) fn fate(&mut self, now: Instant) -> Fate {
         if now.duration_since(self.checked) < IDENTITY_PAUSE {
             return Fate::Lives;
@@ -173,7 +175,7 @@ impl Process {
         (stack, outcome)
     }
 
-    /// Resolves a stack of addresses that the kernel found.
+    /// Resolves a stack of addresses that the kernel found by following frame pointers.
     pub(super) fn addressed(&mut self, shared: &mut Shared, addresses: &[u64]) -> (Arc<Stack>, Outcome) {
         let length = addresses.iter().position(|address| *address == 0).unwrap_or(addresses.len());
         let addresses = &addresses[..length.min(unwind::MOST_FRAMES)];
@@ -250,8 +252,8 @@ impl Process {
         frame
     }
 
-    /// Returns a generated function, and whether the result is certain. It is uncertain if the process may have written
-    /// the name since its list was last read.
+    /// Returns the frame at an address in generated code, and whether that is certain. It is uncertain while the
+    /// function has no name and the process may have written one since its list was last read.
     fn made_at(&mut self, shared: &mut Shared, address: u64) -> (Frame, bool) {
         let mut name = self.written_at(address);
         let was_read = name.is_none() && self.perf_map_pace.is_due() && self.read_perf_map(shared);
@@ -274,12 +276,13 @@ impl Process {
         self.perf_map.as_ref().is_some_and(|(perf_map, _)| perf_map.is_there())
     }
 
-    /// Returns the name of a generated function.
+    /// Returns the name of the generated function at an address, from the list that the process writes.
     fn written_at(&self, address: u64) -> Option<Vec<u8>> {
         self.perf_map.as_ref()?.0.name_at(address)
     }
 
-    /// Returns a function in a file.
+    /// Returns the frame at an address in a mapped file or the vDSO. Without a name it is called after its module, such
+    /// as `[libc.so.6]`.
     fn filed_at(&self, address: u64) -> Frame {
         let kind = FrameKind::User;
         let Some(code) = self.code.at(address) else {
@@ -307,8 +310,8 @@ impl Process {
         true
     }
 
-    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait for its time
-    /// budget.
+    /// Returns true if another attempt a moment later may resolve the last stack better, because a read had to wait for
+    /// the time budget or its minimum pause.
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
@@ -339,8 +342,8 @@ impl Process {
         &self.roots
     }
 
-    /// Reads new lines of the list of generated code, if the process has such code on its stacks, and updates its
-    /// mappings.
+    /// Reads new lines of the list of generated code, if the process has such code on its stacks, and updates the
+    /// process's mappings.
     pub(super) fn tidy(&mut self, shared: &mut Shared) {
         if self.perf_map_pace.read().is_some() && self.perf_map_pace.is_due() {
             self.read_perf_map(shared);

@@ -21,7 +21,7 @@ const MOST_PROCESSES: usize = 256;
 const MOST_BYTES: usize = 20 << 20;
 /// Time after which a process without samples may be dropped for another.
 const IDLE: Duration = Duration::from_secs(10);
-/// Time for which an ended process is kept after its last sample.
+/// Time for which an ended process is kept after its last sample, since samples of it may still arrive.
 const LINGER: Duration = Duration::from_secs(2);
 /// Number of samples between checks of the limits.
 const BOUNDS_EVERY: u32 = 1024;
@@ -49,8 +49,8 @@ impl Resolver {
         Self::default()
     }
 
-    /// Returns true if the last stack may be resolved better a moment later, because a read had to wait for its time
-    /// budget.
+    /// Returns true if another attempt a moment later may resolve the last stack better, because a read had to wait for
+    /// the time budget or its minimum pause.
     pub fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
@@ -92,8 +92,7 @@ impl Resolver {
         let process = match self.processes.entry(sample.program.pid) {
             Entry::Occupied(mut known) => {
                 let before = known.get().program;
-                // The kernel only increments the number, so a smaller one is an earlier program. It wraps around at
-                // 2^32.
+                // The kernel only increments the number, modulo 2^32, so a smaller one belongs to an earlier program.
                 if before.number.wrapping_sub(sample.program.number).cast_signed() > 0 {
                     return missing(EXECUTES_ANOTHER);
                 }
@@ -162,7 +161,7 @@ impl Resolver {
         let Self { processes, modes, shared, .. } = self;
         processes.retain(|_, process| {
             let fate = process.fate(now);
-            // Stacks that were taken before the process ended may still wait.
+            // Samples that were taken before the process ended may still wait to be resolved.
             let is_kept = match fate {
                 Fate::Lives => true,
                 Fate::Ended => now.duration_since(process.used) < LINGER,

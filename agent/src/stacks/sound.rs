@@ -37,7 +37,8 @@ impl Tables<'_> {
         self.entry_at(address).unwrap_or(Some(0))
     }
 
-    /// Returns the result of [`Self::sound_at`] if there is an entry, or `None` if the unwinder would find none either.
+    /// Returns the result of [`Self::sound_at`]. The outer `None` means that there is no entry: the unwinder would find
+    /// none either.
     #[expect(
         clippy::option_option,
         reason = "an entry that is not there differs from one that is not followed"
@@ -81,7 +82,7 @@ fn is_sound(
                 | CallFrameInstruction::ValExpression { expression, .. },
             )) => expression,
             Ok(Some(_)) => continue,
-            // Instructions that cannot be parsed are not evaluated either.
+            // The unwinder stops at the same broken instruction, and evaluates nothing behind it.
             Ok(None) | Err(_) => return true,
         };
         if !ends(expression, section, encoding) {

@@ -56,18 +56,18 @@ pub(super) struct Sections {
     pub(super) got: u64,
 }
 
-/// The end of a walk along a stack.
+/// The reason why a walk along a stack ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// The walk reached the thread's first function.
     Root,
-    /// The next word lies beyond the copied bytes.
+    /// The next word that unwinding needs lies beyond the copied bytes.
     Beyond,
     /// The walk failed: the stack or the tables lead nowhere.
     Lost,
 }
 
-/// A copied stack.
+/// The copied top of a stack. `start` is the address of the first byte.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copied<'a> {
     pub(super) start: u64,
@@ -75,7 +75,7 @@ pub(super) struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    /// Returns the word at an address.
+    /// Returns the word at an address; `None` if the word is not among the copied bytes.
     pub(super) fn word(&self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.start)?).ok()?;
         self.bytes.get(at..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))
@@ -88,7 +88,8 @@ pub(super) struct Walk {
     /// The instruction's address, followed by return addresses, innermost first.
     pub(super) addresses: Vec<u64>,
     pub(super) end: End,
-    /// Offsets and values of the words in the copy that were read.
+    /// Offsets and values of the words in the copy that were read, by which an equal stack is recognized
+    /// ([`super::known`]).
     pub(super) read: Vec<(u32, u64)>,
 }
 
@@ -133,8 +134,8 @@ impl Unwinder {
         self.unwinder.add_module(Module::new(String::new(), start..end, start, sections));
     }
 
-    /// Follows a stack. Before each function, `may_follow` is called with an address in it; it decides whether to
-    /// continue, and may add the mapping.
+    /// Follows a stack. Before each function, `may_follow` is called with an address in the function. It returns false
+    /// to end the walk there, and may add the function's mapping to the unwinder before.
     pub(super) fn walk(
         &mut self,
         from: &Registers,

@@ -53,22 +53,22 @@ enum Outcome<T> {
 /// The stacks that are wanted of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wants {
-    /// The user's part alone.
+    /// The user-space part alone.
     pub user: bool,
-    /// The user's part with the kernel's part.
+    /// The kernel's part followed by the user-space part.
     pub kernel: bool,
 }
 
 /// The wanted stacks of a sample.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// The user's part alone.
+    /// The user-space part alone.
     pub user: Option<Arc<Stack>>,
-    /// The user's part with the kernel's part.
+    /// The kernel's part followed by the user-space part.
     pub kernel: Option<Arc<Stack>>,
 }
 
-/// Handle of the thread for the owner of the samples. Each sample comes back with the tag that it was given.
+/// Handle of the resolver's thread. Each sample comes back with the tag that it was given.
 #[derive(Debug)]
 pub struct Worker<T> {
     work: mpsc::Sender<Work<T>>,
@@ -170,7 +170,8 @@ impl<T> Job<T> {
         SAMPLE_BYTES + user + size_of_val::<[u64]>(&self.kernel)
     }
 
-    /// Returns the sample's stacks, and whether any of them is doubtful.
+    /// Returns the sample's stacks, and whether another attempt may resolve one of them better (see
+    /// [`Resolver::is_doubtful`]).
     fn resolve(&self, resolver: &mut Resolver) -> (Stacks, bool) {
         let user = match &self.user {
             Kept::Copy { registers, bytes, cut } => Taken::Copy { registers: *registers, bytes, cut: *cut },
@@ -208,7 +209,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Maximum bytes of samples that wait for another attempt, since these take room from new samples.
 const MOST_DOUBTFUL: usize = MOST_WAITING / 8;
 
-/// A sample whose stack was doubtful.
+/// A sample that waits for another attempt, because its stack was doubtful.
 struct Doubtful<T> {
     job: Job<T>,
     due: Instant,
@@ -226,7 +227,7 @@ struct Thread<'a, T> {
     doubtful_bytes: usize,
 }
 
-/// Error: the receiver of the results is gone.
+/// Error: the [`Worker`] was dropped, so nobody takes the results.
 struct Unwanted;
 
 /// Runs the thread until the handle is dropped.
@@ -256,7 +257,7 @@ fn run<T>(work: &mpsc::Receiver<Work<T>>, outcomes: &mpsc::Sender<Outcome<T>>) {
 }
 
 impl<T> Thread<'_, T> {
-    /// Returns the time until work is due without further samples; `None` if there will be none.
+    /// Returns the time until work is due without further samples; `None` if only a further sample brings work.
     fn wait(&self) -> Option<Duration> {
         let tidy = (!self.knows_nothing).then(|| TIDY.saturating_sub(self.tidied.elapsed()));
         let doubtful = self.doubtful.front().map(|next| next.due.saturating_duration_since(Instant::now()));

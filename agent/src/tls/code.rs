@@ -23,8 +23,8 @@ pub(super) struct Points {
     pub(super) returns: Vec<u64>,
 }
 
-/// Finds these instructions in the code of a Go function. Returns `None` if the bytes are not valid code or contain no
-/// return.
+/// Finds the instructions of [`Points`] in the code of a Go function. Returns `None` if the bytes are not valid code or
+/// contain no return.
 pub(super) fn points(machine: Machine, code: &[u8]) -> Option<Points> {
     let points = match machine {
         Machine::X86_64 => x86_64(code)?,
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn bytes_within_an_instruction_are_no_return() {
-        // mov eax, 0xc3c3c3c3; ret
+        // mov eax, 0xc3c3c3c3; ret. The byte 0xc3 is also the code of `ret`.
         let points = points(Machine::X86_64, &[0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0xc3]).unwrap();
         assert_eq!(points, Points { begins: 0, returns: vec![5] });
     }

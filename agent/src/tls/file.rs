@@ -49,7 +49,8 @@ impl Contents {
     }
 }
 
-/// Examines the executable of a process, with the name `name`: Go, an OpenSSL that is linked into it, or rustls.
+/// Examines the executable of a process for Go's TLS, an OpenSSL that is linked into the executable, and rustls. `name`
+/// is the name of the executable.
 ///
 /// # Errors
 ///
@@ -116,7 +117,7 @@ fn of_go(elf: &Elf<'_>, go: &Go) -> io::Result<Contents> {
     let found = if elf.has_symbols() { by_symbols(elf)? } else { by_table(elf)? };
     let GoFunctions { read, write, tcp } = match found {
         Found::All(functions) => functions,
-        // A program that uses TLS over TCP has all three, so this one does not use it.
+        // A program that uses TLS over TCP has all of [`GoFunctions`], so this one does not use TLS over TCP.
         Found::Nothing => return Ok(Contents::default()),
         Found::Unclear => {
             let problem =
@@ -147,7 +148,7 @@ struct GoFunctions {
 #[derive(Debug)]
 enum Found {
     All(GoFunctions),
-    /// At least one of them is missing.
+    /// At least one of the functions, or the table, is missing: the program does not use TLS over TCP.
     Nothing,
     /// More than one place in the file could be the method table.
     Unclear,

@@ -20,7 +20,7 @@ use super::{
     file::{self, Contents},
 };
 
-/// Maximum number of files whose contents are remembered, and of paths.
+/// Maximum number of files whose contents a [`Finder`] remembers, and of paths.
 const MOST_FILES: usize = 512;
 /// TLS libraries without functions to probe: the beginning of their file names, and their names for people.
 const UNSUPPORTED: [(&str, &str); 8] = [
@@ -61,21 +61,22 @@ pub struct Found {
     pub reason: String,
 }
 
-/// The role of a file in a process, by which it is examined.
+/// The role of a file in a process, which decides how the file is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
     /// The executable.
     Program,
-    /// A libssl.
+    /// OpenSSL's library of TLS functions (libssl).
     Library,
-    /// A libcrypto.
+    /// OpenSSL's library of ciphers (libcrypto), which always contains the version.
     Crypto,
 }
 
 /// Device number, inode number, length and modification time of a file, and the role in which it was examined.
 type Key = (u64, u64, u64, i64, Role);
 
-/// The contents that a file had when it was examined. `places` are those of `contents`, to be shared.
+/// The contents that a file had when it was examined. `places` is the list in `contents`, in a form that processes
+/// share.
 #[derive(Debug, Clone)]
 struct Known {
     contents: Arc<Contents>,
@@ -87,7 +88,7 @@ struct Known {
 pub struct Finder {
     files: HashMap<Key, Known>,
     /// Paths at which libraries with functions to probe were found, and the files' identities. [`Self::expect`] looks
-    /// there for processes that have not mapped them yet.
+    /// there for processes that have not mapped the libraries yet.
     paths: HashMap<PathBuf, (u64, u64)>,
 }
 
@@ -101,7 +102,8 @@ impl Finder {
     }
 
     /// Returns the libraries that a process which has just begun may map: those at paths where other processes had
-    /// libraries with functions to probe, as this process sees the paths. Probes on them see its first call.
+    /// libraries with functions to probe, as this process sees the paths. Probes on these libraries see the first call
+    /// of the process.
     pub fn expect(&mut self, pid: u32) -> Vec<Placed> {
         let Ok(root) = root_of(pid) else { return Vec::new() };
         let mut expected = Vec::new();
@@ -195,7 +197,8 @@ impl Finder {
         }
     }
 
-    /// Returns the contents of a file, which is examined unless they are remembered. `name` is that of an executable.
+    /// Returns the contents of a file, which is examined unless its contents are remembered. `name` is the name of an
+    /// executable; libraries need none.
     fn contents(&mut self, file: &File, role: Role, name: &str) -> io::Result<Known> {
         let metadata = file.metadata()?;
         let key = (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), role);
@@ -218,7 +221,8 @@ impl Finder {
     }
 }
 
-/// Returns the files that are mapped as code, each with its first mapping. Mappings of one file follow each other.
+/// Returns the files that are mapped as code, each with its first mapping. Mappings of one file follow each other, so
+/// only adjacent ones are compared.
 fn code_of(maps: &[CodeMapping]) -> Vec<(&Path, &CodeMapping)> {
     let mut files: Vec<(&Path, &CodeMapping)> = Vec::new();
     for map in maps {

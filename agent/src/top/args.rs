@@ -106,7 +106,7 @@ impl TopArgs {
     /// Maximum number of flows in a snapshot, for printed output.
     pub(super) fn listed(&self) -> usize {
         match self.output {
-            // A row can sum up many flows, so none may be missing.
+            // A row of a table can sum up many flows, so the snapshot must have all flows.
             Output::Table => usize::MAX,
             Output::Json | Output::Csv => self.top.unwrap_or(usize::MAX),
         }

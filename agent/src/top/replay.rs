@@ -16,7 +16,7 @@ use traffictrace_view::{
 use super::{args::TopArgs, print};
 use crate::host::{HostError, Recording};
 
-/// Maximum time between two snapshots on the screen, at the speed of the recording.
+/// Maximum time between two snapshots on the screen, before it is divided by `--speed`: longer gaps are shortened.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The snapshots of a recording that is being read.

@@ -77,7 +77,7 @@ async fn follow(
             if over.is_some() {
                 snapshot.state = State::Completed;
             }
-            // Sending fails only if the screen has ended, which the next turn handles.
+            // Sending fails only if the screen has ended, which the next turn of this loop handles.
             let _ = updates.send(Update::Snapshot(Box::new(snapshot)));
             due = (due + args.interval()).max(Instant::now());
         }

@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interrupted_attempt_concludes_nothing() {
-        // The watch begins with a list, which has the trace without a status; after it no event comes.
+        // Lists have the trace without a status, and every watch fails, so the attempt waits until it is interrupted.
         let cluster = cluster(|url| match url.contains("watch=true") {
             true => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
             false => (200, json!({"metadata": {"resourceVersion": "1"}, "items": [created()]})),

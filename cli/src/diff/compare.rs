@@ -242,7 +242,7 @@ fn compared(a: &Snapshot, b: &Snapshot, view: View) -> Vec<Row> {
     compared
 }
 
-/// Returns sums without the numbers that are only valid at one moment.
+/// Returns sums without rates and open connections, which hold at one moment only.
 fn still(sums: &Sums) -> Sums {
     Sums { rx_rate: 0, tx_rate: 0, connections_open: 0, ..*sums }
 }

@@ -82,7 +82,7 @@ impl Seen {
         seen
     }
 
-    /// Adds the current totals of the trace.
+    /// Adds the current totals of the trace to the series.
     fn note(&mut self) {
         let status = self.trace.status.as_ref();
         let Some(status) = status.filter(|status| status.update_time.is_some()) else { return };

@@ -1,4 +1,5 @@
-//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are read rarely, beside the watch.
+//! The functions that move the bytes of a trace with stacks. Profiles are large, so they are not watched, but read once
+//! in a while.
 
 use std::time::Duration;
 
@@ -158,7 +159,8 @@ mod tests {
         functions.add_to(&mut snapshot);
         let shown = &snapshot.functions.as_ref().unwrap().functions;
         assert_eq!((shown.len(), shown[1].name.as_str(), shown[1].tx_bytes), (2, "write", 700));
-        // The sums have not changed, or have changed too soon after the last read.
+        // Nothing is read while the sums in the status are unchanged, or if they change within [`PAUSE`] of the last
+        // read.
         functions.look(&trace, now + PAUSE);
         assert!(functions.reading.is_none());
         status(&mut trace).stacks.as_mut().unwrap().totals.bytes += 1;

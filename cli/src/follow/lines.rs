@@ -28,7 +28,7 @@ pub(super) async fn first_numbers(followed: &mut Followed<'_>) -> First {
                 outage.over();
                 if let Some(news) = progress.news(&followed.seen.trace) {
                     say(&news);
-                    // The next step has its own time limit.
+                    // Each step of the trace (accepted, waiting for nodes, …) has [`LATE`] for itself.
                     followed.late = Some(Instant::now() + LATE);
                 }
                 if progress::phase(&followed.seen.trace) == Some(Phase::Running) {

@@ -53,7 +53,7 @@ pub(crate) struct FollowArgs {
 pub(crate) struct Plan<'a> {
     pub(crate) args: &'a FollowArgs,
     pub(crate) output: Output,
-    /// The flows that are shown.
+    /// Filter of the flows that are shown, in the language that the user types.
     pub(crate) filter: String,
     /// Maximum time to follow the trace.
     pub(crate) limit: Option<Duration>,

@@ -8,7 +8,7 @@ use traffictrace_crd::{
 /// Hint at the command that finds out what is missing.
 const CHECK: &str = "`kubectl traffictrace check` tells what is there and what is missing";
 
-/// The messages so far.
+/// The progress that was printed so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Reason and message of the last condition that was printed.

@@ -51,7 +51,7 @@ pub(super) async fn run(
     }
     send(Update::End(ending.on_screen()));
     if matches!(ending, Ending::Asked) {
-        // The screen handles the same signal.
+        // The screen receives the same signal and ends by itself.
         return match timeout(LAST, screen).await {
             Ok(exit) => quit(exit),
             Err(_) => Ok(Ending::Asked),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Memory for data that is too large for the stack, since all functions of a program that call each other share 512
- * bytes of stack. Functions marked CHECKED_ONCE get a cell's number instead of a pointer. Eight cells for each CPU
- * serve programs that interrupt or preempt each other.
+ * bytes of stack. Functions marked CHECKED_ONCE get a cell's number, since they cannot take a pointer. Eight cells for
+ * each CPU serve programs that interrupt or preempt each other.
  */
 #ifndef TT_CELLS_H
 #define TT_CELLS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The programs that both objects have:
+ * The programs that are in both objects, that of traffictrace.bpf.c and that of plain.bpf.c:
  *
  *  inet_sock_set_state    the opening of a connection, its failure, and its bytes when one side ends
  *  tcp_destroy_sock       the end of a TCP socket: counts its last bytes and closes its slots
@@ -49,7 +49,10 @@ int BPF_PROG(tt_fork, struct task_struct *parent, struct task_struct *child)
 
 	if (parent_id == child_id)
 		return 0;
-	/* The child was created in another cgroup by CLONE_INTO_CGROUP. */
+	/*
+	 * The child was created in another cgroup than its parent's, by CLONE_INTO_CGROUP, and has the parent's
+	 * sockets.
+	 */
 	if (BPF_CORE_READ(parent, cgroups, dfl_cgrp) != BPF_CORE_READ(child, cgroups, dfl_cgrp))
 		note_arrival(child);
 	process = bpf_map_lookup_elem(&tt_processes, &parent_id);
@@ -67,7 +70,7 @@ int BPF_PROG(tt_exit, struct task_struct *task)
 {
 	__u32 id = FIELD(task, tgid);
 
-	/* The task of the first thread is freed after those of all other threads. */
+	/* The task of the first thread is freed after those of all other threads, so the process has ended then. */
 	if (FIELD(task, pid) == (int)id)
 		bpf_map_delete_elem(&tt_processes, &id);
 	return 0;
@@ -98,7 +101,7 @@ int BPF_PROG(tt_icmp_recv, struct sk_buff *skb)
 /*
  * Compares a connection, given by the number of its main slot, with its socket's counters, and credits the bytes that
  * are missing. Every send is a call that is counted: if sent bytes are missing and no call is under way, the kernel has
- * skipped an event.
+ * skipped an event (twin.h).
  */
 __noinline int look_at(__u32 number)
 {
@@ -156,8 +159,8 @@ __noinline int look_at(__u32 number)
 	}
 	credit_received(main, &counters, 0);
 	/*
-	 * The bytes of this accepted connection were all spliced, so no call has named its process. User space then
-	 * runs tt_files, which finds a process that has it open.
+	 * The bytes of this accepted connection were all spliced, so no call has named its process. This count makes
+	 * user space run tt_files, which finds a process that has the connection open.
 	 */
 	if (!main->owner && main->rx_bytes)
 		count_loss(TT_LOSS_UNOWNED, 1);

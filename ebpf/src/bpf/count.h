@@ -42,7 +42,7 @@ static __always_inline void count_beside(struct tt_slot *main, __u64 bytes, bool
 	__sync_fetch_and_add(sent ? &main->tx_base : &main->rx_base, bytes);
 }
 
-/* Does the same as count_beside() for the flow with this key, if its socket has a main slot. */
+/* Calls count_beside() for the TCP flow with this key, if its socket has a main slot. */
 static __always_inline void count_beside_main(struct tt_key *key, __u64 bytes, bool sent)
 {
 	struct tt_slot *main = key->datagram || !bytes ? 0 : main_slot(key->cookie);
@@ -81,7 +81,10 @@ CHECKED_ONCE int describe_caller(__u32 cell)
 	return 0;
 }
 
-/* Describes a connection that was just established, of which nothing is counted. The SYN takes one sequence number. */
+/*
+ * Describes a connection that was just established and of which nothing is counted, so that its bases (counters.h)
+ * leave all bytes to be counted. At the end that connected, the counter of sent bytes includes the SYN.
+ */
 static __always_inline void describe_new(struct event *event, struct sock *sk)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
@@ -95,8 +98,8 @@ static __always_inline void describe_new(struct event *event, struct sock *sk)
 }
 
 /*
- * Finds the values of a connection's counters before the event, unless its slot has them, and credits bytes that calls
- * had left out until then.
+ * Finds the direction and the bases (counters.h) of a connection: the values of its counters before this event. If its
+ * main slot has valid bases, credits the bytes that calls had left out until then.
  */
 CHECKED_ONCE int describe_connection(__u32 cell)
 {
@@ -139,7 +142,10 @@ CHECKED_ONCE int describe_connection(__u32 cell)
 			if (!BPF_CORE_READ(sk, sk_write_pending))
 				credit_sent(main, &counters, event->kind == TT_SENT ? event->bytes : 0);
 		}
-		/* A slot that replaces this one begins where this one ends, even if a credit is ahead of the calls. */
+		/*
+		 * If another slot replaces the main slot, it begins where the main slot ends, even if a credit is ahead
+		 * of the calls.
+		 */
 		event->rx_base = main->rx_base + main->rx_bytes;
 		event->tx_base = main->tx_base + main->tx_bytes;
 		event->retransmits = main->retransmits_base + main->retransmits;
@@ -298,7 +304,7 @@ static __always_inline bool is_settled(struct tt_slot *slot)
 
 /*
  * Counts one call of the current process that sent or received `bytes` bytes. `twin`: this is the second program on the
- * hook. `msg`: the message, which may name its peer, or 0.
+ * hook (twin.h). `msg`: the message, which may name its peer, or 0.
  */
 static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bool twin, struct msghdr *msg)
 {
@@ -334,7 +340,7 @@ static __always_inline void transfer(struct sock *sk, __u64 bytes, bool sent, bo
 	if (!slot || slot->generation != generation || !is_settled(slot)) {
 		__u32 what = WHAT(sent ? TT_SENT : TT_RECEIVED, protocol);
 
-		/* open_slot() may count the event as overflow, which only one of the two programs may do. */
+		/* open_slot() may count the event as overflow, which only one of a program and its twin may do. */
 		if (!key.datagram && !asked) {
 			asked = true;
 			if (counted_by_twin(twin, bit, rescued))

@@ -167,8 +167,9 @@ static __always_inline void finish_sending(struct tt_slot *main, const struct co
 }
 
 /*
- * Does the same as finish_sending() for a socket that is gone and whose change of state was not seen. `segments`:
- * number of bytes that were sent in segments, each counted once, without FIN and SYN.
+ * Does the same as finish_sending() for a socket that is gone and whose change of state was not seen. A FIN takes a
+ * sequence number, so it was sent if the counters have more than `segments`, the number of bytes in segments without
+ * retransmits, SYN and FIN, and the SYN of the end that connected.
  */
 static __always_inline void finish_unseen(struct tt_slot *main, const struct counters *counters, __u64 segments)
 {
@@ -176,23 +177,29 @@ static __always_inline void finish_unseen(struct tt_slot *main, const struct cou
 		finish_sending(main, counters, segments + (direction_of(main) == TT_OUTBOUND) != sent_of(counters));
 }
 
-/* Returns whether a FIN may have a sequence number in a state of a TCP socket. */
+/*
+ * Returns whether a TCP socket in this state may have sent a FIN, so that its counters may include the FIN's sequence
+ * number.
+ */
 static __always_inline bool is_after_fin(int state)
 {
 	return state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_SYN_RECV && state != TCP_SYN_SENT;
 }
 
-/* Maximum number of times that a call tries again if others count in its slot at the same moment. */
+/* Maximum number of attempts of a call to count its bytes while others count in the same slot. */
 #define COUNT_TRIES 8
 
-/* Returns how many of the call's `bytes` were credited before, given that `counted` bytes of the socket are counted. */
+/*
+ * Returns how many of a call's `bytes` were credited before the call reported them. `counted`: number of the socket's
+ * bytes that are counted so far.
+ */
 static __noinline __u64 credited_before(struct sock *sk, struct tt_slot *main, __u64 counted, __u64 bytes, bool sent)
 {
 	struct tcp_sock *tcp = tcp_of(sk);
 	struct counters counters;
 	__s64 missing;
 
-	/* If the counters are not valid, there is nothing to compare with. */
+	/* Without valid counters there is nothing to compare with, so the call counts all its bytes. */
 	if (!tcp || !counts_itself(sk))
 		return 0;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);

@@ -45,7 +45,7 @@ __noinline __u64 session_wants(__u64 facts, __u64 addr0, __u64 addr1, __u32 sess
 	return found ? 1ull << (session & (TT_SESSIONS - 1)) : 0;
 }
 
-/* Returns those of `sessions` whose filter accepts the flow. Not static, for the same reason. */
+/* Returns those of `sessions` whose filter accepts the flow. Not static, for the same reason as session_wants(). */
 __noinline __u64 filter_sessions(__u64 facts, __u64 addr0, __u64 addr1, __u64 sessions)
 {
 	__u64 wanted = 0;

@@ -124,7 +124,7 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	switch (packet.way->place) {
 	case PLACE_MESSAGE:
-		/* The server has agreed to Upgrade: h2c. */
+		/* The server has agreed to Upgrade: h2c, so the client's next message is the preface of HTTP/2. */
 		if (packet.connection->h2) {
 			begin_preface(&packet, packet.way->end);
 			return 0;
@@ -142,8 +142,8 @@ __noinline int tt_http_step(struct __sk_buff *skb, struct connection *connection
 }
 
 /*
- * Returns whether user space wants no more of a connection. Called only while everything is handed over, since that
- * costs most.
+ * Returns whether user space wants no more of a connection. Called only while all bytes of a direction are handed over:
+ * then the look-up costs less than what it can save.
  */
 static __always_inline bool is_ignored(struct packet *packet)
 {
@@ -190,7 +190,7 @@ static __always_inline bool resume(struct packet *packet)
 		connection->resume_at = other->end;
 		connection->resumes = 1;
 	}
-	/* No request is outstanding. */
+	/* In a pause no request is outstanding. */
 	connection->requests = connection->responses;
 	connection->uncounted = 0;
 	begin_message(way, way->end);
@@ -218,7 +218,7 @@ static __always_inline void walk(struct packet *packet)
 
 	if (is_lost(packet) && resume(packet))
 		way->has_hole = 0;
-	/* Most packets take a single step, into a head. */
+	/* A shortcut past tt_http_step(), which would call this function too: most packets begin with a head. */
 	if (way->place == PLACE_MESSAGE && !connection->h2)
 		tt_http_head(packet->skb, packet->connection, packet->first, packet->last, WHERE(packet));
 	for (step = 0; step < STEPS; step++) {
@@ -237,8 +237,8 @@ static __always_inline void walk(struct packet *packet)
 }
 
 /*
- * Gives up the direction's position if bytes beyond it, up to `end`, have passed out of order or on another CPU and
- * were handed over aside: a message may have begun in them.
+ * Gives up the direction's position if bytes beyond it, up to `end`, have passed out of order or on another CPU. They
+ * were only handed over, so a message may have begun in them.
  */
 static __always_inline void settle(struct packet *packet, __u64 end)
 {
@@ -267,7 +267,7 @@ static __always_inline void pass(struct packet *packet)
 		if (way->place == PLACE_JOINED)
 			return;
 	} else if (packet->last <= way->end) {
-		/* These bytes are already handled, or belong to a body. */
+		/* These bytes were handled before (a retransmission), or belong to a body that is skipped. */
 		if (way->place == PLACE_RAW && way->has_hole)
 			hand_over_aside(packet, packet->first, packet->last);
 		else if (packet->last == way->end && way->awaited) {
@@ -276,7 +276,7 @@ static __always_inline void pass(struct packet *packet)
 		}
 		return;
 	} else if (packet->first > way->end) {
-		/* Earlier bytes are still to come. */
+		/* Earlier bytes are still to come, so the position of these in a message is unknown. */
 		hand_over_aside(packet, packet->first, packet->last);
 		if (way->place == PLACE_RAW) {
 			way->has_hole = 1;
@@ -288,7 +288,7 @@ static __always_inline void pass(struct packet *packet)
 	} else if (way->place == PLACE_NEW) {
 		begin_new(packet);
 	}
-	/* A retransmitted packet can have more bytes than the first one. */
+	/* A retransmitted packet can have more bytes than the first one had. Its earlier part may fill a hole. */
 	if (way->place == PLACE_RAW && way->has_hole && packet->first < way->end)
 		hand_over_aside(packet, packet->first, way->end);
 	way->awaited = 0;
@@ -303,8 +303,8 @@ static __always_inline void enter(struct packet *packet)
 	struct way *way = packet->way;
 
 	/*
-	 * Two CPUs may see each other, and then both only hand over their bytes. Plain additions are atomic in programs
-	 * of every architecture.
+	 * Two CPUs may see each other, and then both only hand over their bytes. An atomic addition whose result is not
+	 * used works on every architecture.
 	 */
 	__sync_fetch_and_add(&way->entered, 1);
 	if (*(volatile __u32 *)&way->entered - *(volatile __u32 *)&way->left == 1) {

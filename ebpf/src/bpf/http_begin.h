@@ -24,13 +24,19 @@ struct headers {
 /* The kind of a direction's first bytes. */
 enum kind { KIND_OTHER, KIND_REQUEST, KIND_RESPONSE, KIND_PREFACE, KIND_FRAMES, KIND_TLS };
 
-/* Converts a direction's first sequence number to a position, which leaves room below for packets that come late. */
+/*
+ * Converts a direction's first sequence number to a position. Adding 2^32 leaves room below it for packets that come
+ * late.
+ */
 static __always_inline __u64 position_of(__u32 sequence)
 {
 	return 1ull << 32 | sequence;
 }
 
-/* Creates the state of a socket that was not seen before. */
+/*
+ * Creates the state of a socket that was not seen before; returns 0 if that is impossible. The state tells which
+ * directions are seen from their first byte.
+ */
 static __always_inline struct connection *begin(struct __sk_buff *skb, struct bpf_sock *sk, const struct headers *headers,
 						bool sent)
 {
@@ -42,7 +48,7 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 	if (!tcp)
 		return 0;
 	nothing_in = tcp->data_segs_in == 0;
-	/* bytes_acked includes the SYN. */
+	/* bytes_acked includes the SYN, so 1 means that no byte was acknowledged. */
 	nothing_out = tcp->bytes_acked <= 1 &&
 		      (sent ? connecting || tcp->snd_una == headers->sequence : tcp->data_segs_out == 0);
 	connection = bpf_sk_storage_get(&tt_http_sockets, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -116,8 +122,8 @@ static __always_inline bool is_response(const __u8 *bytes, __u32 length, bool wh
 static __always_inline bool is_frame(const __u8 *bytes, __u32 length, __u8 type)
 {
 	/*
-	 * A frame has at most 16 KiB unless both ends have agreed on more. Stream 0 is for SETTINGS and the like, not
-	 * for HEADERS.
+	 * A frame has at most 16 KiB unless both ends have agreed on more. SETTINGS have stream 0, and HEADERS of
+	 * requests an odd stream.
 	 */
 	__u32 stream = (bytes[5] & 0x7f) << 24 | bytes[6] << 16 | bytes[7] << 8 | bytes[8];
 
@@ -137,7 +143,7 @@ static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool w
 		return KIND_RESPONSE;
 	if (is_request(bytes, length, whole))
 		return KIND_REQUEST;
-	/* A TLS record of a handshake, or of data if the beginning of the connection was not seen. */
+	/* A TLS record: of a handshake or, if the beginning of the connection was not seen, of data. */
 	if (length >= 3 && (bytes[0] == 0x16 || (whole && bytes[0] == 0x17)) && bytes[1] == 3)
 		return KIND_TLS;
 	return KIND_OTHER;
@@ -162,7 +168,10 @@ static __always_inline void begin_preface(struct packet *packet, __u64 from)
 	hand_over(packet, from, packet->last < way->end ? packet->last : way->end, TT_HTTP_STARTS, REFUSED_UNKNOWN);
 }
 
-/* Detects what a direction of a new connection carries. */
+/*
+ * Detects from a direction's first bytes what it carries: requests, responses, frames of HTTP/2, TLS, or something
+ * else.
+ */
 static __always_inline void begin_new(struct packet *packet)
 {
 	struct connection *connection = packet->connection;

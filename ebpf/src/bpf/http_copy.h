@@ -49,7 +49,7 @@ static __always_inline void fill(struct packet *packet, struct tt_http_record *r
 	record->length = length;
 	record->copied = copied;
 	record->skip = 0;
-	/* Without branches, because the verifier would follow each value. */
+	/* Flags are multiplied instead of branched for, because the verifier would follow each branch. */
 	record->flags = flags | packet->sent * TT_HTTP_SENT | (packet->way->lost & 1) * TT_HTTP_LOST_BEFORE;
 }
 
@@ -133,9 +133,9 @@ static __always_inline bool submit_scratch(struct packet *packet, struct scratch
 }
 
 /*
- * Reads bytes of a packet; `most` is the size of the buffer. The length is computed from the number of its last byte,
- * in a way that the compiler must not see through: before Linux 6.10, a comparison of one does not tell the verifier
- * the bounds of the other.
+ * Reads bytes of a packet; `most` is the size of the buffer. The length is computed from `last`, the index of the last
+ * byte, after `last` was compared, and the compiler must not undo that: before Linux 6.10, the verifier does not learn
+ * the bounds of the length from a comparison of the index, nor the other way round.
  */
 static __always_inline bool load(struct __sk_buff *skb, void *to, __u32 offset, __u64 length, const __u64 most)
 {
@@ -251,7 +251,7 @@ static __always_inline void copy(struct packet *packet, __u64 from, __u64 to, __
 		     offset_of(packet, from) << 1 | packet->sent);
 }
 
-/* Hands over the bytes from one position to another without a change of the direction's own position. */
+/* Hands over the bytes from one position to another, but changes neither `end` nor `handed` of the direction. */
 static __always_inline void hand_over_aside(struct packet *packet, __u64 from, __u64 to)
 {
 	if (from < to)

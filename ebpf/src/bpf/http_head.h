@@ -8,7 +8,7 @@
 
 #include "http_copy.h"
 
-/* A number made of eight bytes, the first of which is the lowest. */
+/* Eight characters as the number that word() reads from them: the first one is the lowest byte. */
 #define TEXT8(a, b, c, d, e, f, g, h)                                                                               \
 	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | \
 	 (__u64)(g) << 48 | (__u64)(h) << 56)
@@ -53,8 +53,8 @@ static __always_inline __u32 line_feed(const __u8 *bytes)
 	for (i = 0; i < STRIDE; i += 8) {
 		found = line_feeds(word(bytes + i));
 		/*
-		 * The lowest bit, shifted to the bottom of its byte, brings the byte's number to the top by
-		 * multiplication.
+		 * Only the lowest bit is kept and shifted to the bottom of its byte. The multiplication then puts the
+		 * number of that byte into the highest byte.
 		 */
 		if (found)
 			return i + ((((found & -found) >> 7) * 0x0001020304050607ull) >> 56);
@@ -82,7 +82,7 @@ static __always_inline void read_start(struct way *way, __u64 first, __u64 secon
 		else if (!is_token_start(first))
 			way->said |= SAID_DOUBT;
 	} else {
-		/* "HTTP/1.x 200" */
+		/* The line is like "HTTP/1.1 200 OK": the digits of the status are bytes 9 to 11. */
 		__u32 a = (second >> 8 & 0xff) - '0', b = (second >> 16 & 0xff) - '0', c = (second >> 24 & 0xff) - '0';
 
 		if ((first & MASK7) != TEXT8('H', 'T', 'T', 'P', '/', '1', '.', 0) || a > 9 || b > 9 || c > 9)
@@ -101,7 +101,7 @@ static __always_inline void read_digits(struct way *way, const __u8 *text, __u32
 		way->said |= SAID_DOUBT;
 		return;
 	}
-	/* Zeros are shifted in at the low end, which is the beginning of the text. */
+	/* Fills up to eight digits with leading zeros ('0'). The beginning of the text is the low end of the number. */
 	number = word(text) << (64 - 8 * digits) | (ZEROS >> (8 * digits - 1)) >> 1;
 	if ((number & HIGH_HALVES) != ZEROS || ((number + SIXES) & HIGH_HALVES) != ZEROS)
 		way->said |= SAID_DOUBT;
@@ -117,7 +117,7 @@ static __always_inline void read_digits(struct way *way, const __u8 *text, __u32
 /* Reads the value of Content-Length: up to 16 digits, possibly with a space before and a carriage return after them. */
 static __always_inline void read_length(struct way *way, const __u8 *text, __u32 length)
 {
-	/* User space decides what several of these fields mean. */
+	/* If Content-Length occurs twice, user space decides what that means. */
 	if (way->said & SAID_LENGTH || length < 2) {
 		way->said |= SAID_DOUBT;
 		return;
@@ -138,7 +138,10 @@ static __always_inline void read_length(struct way *way, const __u8 *text, __u32
 	read_digits(way, text, length);
 }
 
-/* Reads a complete line of a head. At least 40 bytes from the line's first one on can be read. */
+/*
+ * Reads a complete line of a head: notes what it says about the message's end. At least 40 bytes from the line's first
+ * one on can be read, even if the line is shorter.
+ */
 static __always_inline void read_line(struct way *way, const __u8 *line, __u32 at, __u32 length)
 {
 	const __u8 *data = line + at;
@@ -235,7 +238,7 @@ static long scan_turn(__u32 turn, struct scanning *scanning)
 		way->result = at + 1;
 		return 1;
 	}
-	/* Empty lines may precede a start line. */
+	/* Empty lines may precede a start line, and are skipped. */
 	if (!empty)
 		read_line(way, data, start, at - start);
 	return way->said & SAID_DOUBT ? 1 : 0;

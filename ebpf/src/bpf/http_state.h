@@ -14,7 +14,7 @@
 #define SLACK 48
 /* Maximum number of outstanding requests, with one bit each. */
 #define OUTSTANDING 64
-/* A position that no byte reaches. */
+/* A position that no byte reaches: the end of a body that lasts until the connection ends. */
 #define NEVER (~0ull)
 
 /* The meaning of the byte at the `end` of a direction. */
@@ -42,11 +42,11 @@ enum said {
 
 /*
  * One direction of a connection. Positions are sequence numbers extended to 64 bits. The packets of a direction nearly
- * always pass one after the other; if two CPUs receive some at once, `entered` and `left` show it, and only one of them
- * changes the state.
+ * always pass one after the other. If two CPUs handle some at once, `entered` and `left` show it, and at most one of
+ * the CPUs changes the other fields.
  */
 struct way {
-	__u64 end;     /* start of the next thing to be examined; bytes before it are done, or a body's */
+	__u64 end;     /* position of the next head, line or frame; bytes before it are done, or a body's */
 	__u64 seen;    /* the highest position that passed */
 	__u64 handed;  /* bytes before this position were handed over, if they lie at or after `end` */
 	__u64 copy_to; /* bytes before this position are handed over as they pass */
@@ -121,7 +121,7 @@ struct {
 	__type(value, struct tt_http_lost);
 } tt_http_lost SEC(".maps");
 
-/* Cookie of a socket -> position at which its messages begin next, as user space reported it last. */
+/* Cookie of a socket -> its latest pause that user space has reported: see struct tt_http_pause. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -129,7 +129,10 @@ struct {
 	__type(value, struct tt_http_pause);
 } tt_http_pauses SEC(".maps");
 
-/* Cookies of sockets that do not speak HTTP, as user space has found. Programs remove an entry that they have seen. */
+/*
+ * Cookies of sockets that do not speak HTTP, as user space has found. The programs remove an entry when they stop
+ * handing over the bytes of its socket.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -139,7 +142,7 @@ struct {
 
 /*
  * A buffer in which a head is read and its record is built, so that the ring buffer is written to as little as
- * possible: its memory is in no cache, and each cache line that is written there costs more than a copy.
+ * possible: the ring buffer's memory is in no cache, and each cache line that is written there costs more than a copy.
  */
 struct scratch {
 	struct tt_http_record record;
@@ -184,7 +187,10 @@ struct packet {
 /* Offset and direction, packed into one number. */
 #define WHERE(packet) ((packet)->offset << 1 | (packet)->sent)
 
-/* Makes a packet from the arguments of a function with global linkage, which must expect null pointers. */
+/*
+ * Fills a packet from the arguments of a function with global linkage. Returns false if the connection is null, since
+ * the verifier makes such functions expect null pointers.
+ */
 static __always_inline bool is_packet(struct packet *packet, struct __sk_buff *skb, struct connection *connection,
 				      __u64 first, __u64 last, __u32 where)
 {
@@ -205,7 +211,7 @@ static __always_inline bool is_packet(struct packet *packet, struct __sk_buff *s
 	return true;
 }
 
-/* Returns the time of the packet. */
+/* Returns the time at which the packet passes, read at the first call. */
 static __always_inline __u64 time_of(struct packet *packet)
 {
 	if (!packet->time)

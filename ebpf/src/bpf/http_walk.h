@@ -7,16 +7,16 @@
 
 /*
  * Maximum number of heads, parts of heads, chunks and frames that are examined in one packet; the rest is left to user
- * space. A packet of 64 KiB that is part of a head has no more.
+ * space. A packet of 64 KiB that is all one head takes no more, in slices of SLICE bytes.
  */
 #define STEPS 160
-/* Number of bytes that are read at once of the line with a chunk's size. */
+/* Number of bytes of the line with a chunk's size that are read at once. */
 #define CHUNK_LINE 16
 /* Number of bytes of a head that are read at once; most heads fit. */
 #define SLICE (TT_HTTP_SMALL - KEPT)
 /*
- * Maximum number of bytes of a head that are handed over: somewhat more than the parser keeps, which then counts the
- * head as too large.
+ * Maximum number of bytes of a head that are handed over: somewhat more than user space's parser accepts, so that the
+ * parser counts the head as too large.
  */
 #define HEAD_MOST (68 << 10)
 #define FRAME_HEADER 9
@@ -122,7 +122,7 @@ static __always_inline void end_response_head(struct packet *packet, __u64 end)
 	} else if (way->said & SAID_LENGTH) {
 		begin_message(way, end + way->length);
 	} else {
-		/* The body lasts until the connection ends. */
+		/* The body lasts until the connection ends, so no message begins after it. */
 		begin_message(way, NEVER);
 	}
 }
@@ -160,8 +160,8 @@ static __always_inline bool read_head(struct packet *packet, struct scratch *scr
 		((__u64 *)data)[3] = ((__u64 *)way->line)[3];
 	}
 	/*
-	 * The verifier may have forgotten the bounds of a value on the stack. The buffer has room for all values of the
-	 * mask.
+	 * The verifier may have forgotten the bounds of `kept`, which is on the stack. The mask gives it bounds again,
+	 * and the buffer has room for every value that passes the mask.
 	 */
 	asm volatile("" : "+r"(kept));
 	kept &= 2 * KEPT - 1;
@@ -214,9 +214,9 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 		return 0;
 	taken = *(volatile __u64 *)&scratches->taken;
 	free = ~taken & (taken + 1);
-	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3, as one value for the verifier, which would follow each. */
+	/* Turns 1, 2, 4, 8 into 0, 1, 2, 3 without branches, since the verifier would follow each value. */
 	index = (free >> 1) - (free >> 3);
-	/* All buffers are in use, or an interrupting program took this one, which is very rare. */
+	/* All buffers are in use, or an interrupting program took this one in between. Both are very rare. */
 	if (index >= SCRATCHES || __sync_val_compare_and_swap(&scratches->taken, taken, taken | free) != taken) {
 		give_up(&packet);
 		return 0;
@@ -230,12 +230,12 @@ __noinline int tt_http_head(struct __sk_buff *skb, struct connection *connection
 /* Parses one byte of the line with a chunk's size. Returns whether the line has ended. */
 static __always_inline bool chunk_byte(struct way *way, __u8 c)
 {
-	/* The line end after the previous chunk precedes the digits; user space reads it too. */
+	/* The line end after the previous chunk's bytes comes before the digits, and does not end this line. */
 	if (c == '\n')
 		return way->digits > 0;
 	if (c == '\r' && way->digits == 0)
 		return false;
-	/* Extensions follow the digits. */
+	/* Everything after the digits is an extension, up to the end of the line. */
 	if (way->within || c == '\r' || c == ';' || c == ' ' || c == '\t') {
 		way->within = 1;
 		return false;
@@ -307,7 +307,7 @@ __noinline int tt_http_frame(struct __sk_buff *skb, struct connection *connectio
 	way = packet.way;
 	from = way->end;
 	starts = way->kept ? 0 : TT_HTTP_STARTS;
-	/* The rest of a small packet is handed over as a whole. */
+	/* What is left of a small packet is handed over in one record, which costs less than one for each frame. */
 	if (last - from <= TT_HTTP_SMALL && way->handed < last)
 		hand_over(&packet, from, last, starts, REFUSED_UNKNOWN);
 	if (way->kept || last - from < FRAME_HEADER) {

@@ -17,7 +17,8 @@ static __always_inline bool is_icmp(__u32 protocol)
 
 /*
  * Keeps the address for the next event of this task. The kernel's own replies pass here too, in a softirq on top of the
- * task that is sending, and must not replace the note: only a socket that is known to be selected does.
+ * task that is sending, and must not replace the note: only a message of a socket that is known to be selected replaces
+ * another socket's note.
  */
 static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, bool known)
 {
@@ -32,7 +33,10 @@ static __always_inline void note_icmp(__u64 socket, __u64 *addr, bool received, 
 	note->socket = socket;
 }
 
-/* Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if that is certain. */
+/*
+ * Returns whether a session may want the sockets of a cgroup in the current task; sets `known` if a session certainly
+ * does.
+ */
 static __always_inline bool may_count(__u64 cgroup, bool *known)
 {
 	__u64 sessions = 0;
@@ -56,7 +60,7 @@ static __always_inline void note_received_icmp(struct sk_buff *skb)
 	/* A packet that is being sent has its socket, too, but no interface from which it came in. */
 	if (!sk || !FIELD(skb, skb_iif))
 		return;
-	/* Objects in other states are not full sockets. */
+	/* Objects in other states may be no full sockets, and lack the fields that are read below. */
 	state = FIELD(sk, __sk_common.skc_state);
 	if ((state != TCP_CLOSE && state != TCP_ESTABLISHED) || !is_icmp(FIELD(sk, sk_protocol)))
 		return;

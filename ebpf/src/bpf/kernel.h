@@ -36,7 +36,7 @@ enum {
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
 enum { BPF_F_USER_STACK = 256 };	     /* of bpf_get_stack(); its lowest byte is the number of frames to skip */
-enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* also of sockets' storage */
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 }; /* for the storage of tasks and of sockets */
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 
 /* The socket that programs on cgroups get; the verifier checks each access. */
@@ -360,7 +360,7 @@ struct tcp_sock {
 struct socket_address {
 	__u16 family;
 	__be16 port;
-	__be32 ipv4; /* of IPv6, the flow label */
+	__be32 ipv4; /* with AF_INET6, the flow label */
 	__be32 ipv6[4];
 };
 

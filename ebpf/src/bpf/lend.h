@@ -85,8 +85,8 @@ static __always_inline struct sock *sock_of_file(struct file *file)
 }
 
 /*
- * Handles an open file of a selected process: of a socket, keeps the counters and notes the lender. Not static, so that
- * the verifier checks it once.
+ * Handles an open file of a selected process: if it is a socket, keeps the socket's counters (origins.h) and notes its
+ * cgroup as a lender. Not static, so that the verifier checks the function once.
  */
 __noinline int lend_file(__u64 address)
 {
@@ -100,8 +100,9 @@ __noinline int lend_file(__u64 address)
 }
 
 /*
- * Handles LENT_GROUP open files of a selected process, from this address in its table of files on. The verifier checks
- * this function once, and so goes through the sum of the rounds of the two nested loops, not their product.
+ * Handles LENT_GROUP open files of a selected process, from this address in its table of files on. This loop is nested
+ * in that of note_arrival(). Since the function is not static, the verifier checks it once by itself: it goes through
+ * 64 rounds of each loop, not through 64 * 64.
  */
 __noinline int lend_files(__u64 address)
 {
@@ -129,7 +130,7 @@ static __always_inline void note_arrival(struct task_struct *task)
 		return;
 	table = BPF_CORE_READ(task, files, fdt);
 	files = BPF_CORE_READ(table, fd);
-	/* The size of a table is a multiple of the bits of a word (fs/file.c). */
+	/* The size of a table is a multiple of the bits of a word (fs/file.c), so this division leaves out no file. */
 	groups = BPF_CORE_READ(table, max_fds) / LENT_GROUP;
 	for (i = 0; i < LENT_GROUPS && groups; i++) {
 		lend_files((__u64)files);

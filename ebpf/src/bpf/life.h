@@ -49,7 +49,8 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 		slot->rx_first = received_first(&counters);
 		slot->tx_first = sent_first(&counters);
 		/*
-		 * The SYN takes a sequence number. Bytes that other processes have sent by now are in the base already.
+		 * The SYN takes a sequence number, which is no byte. It is added to the base, which already has the
+		 * bytes that other processes have sent by now.
 		 */
 		__sync_fetch_and_add(&slot->tx_base, 1);
 		slot->based = 1;
@@ -113,8 +114,9 @@ static __always_inline bool is_unused(struct sock *sk, struct tt_slot *main)
 
 /*
  * Handles the end of a connection, or of one side of it: nothing more can be sent. Calls may still be under way, so
- * missing bytes are credited only when the socket is destroyed; but if a process is about to use the socket again, its
- * counters begin anew. `fin`: a FIN was sent before, and the kernel skipped its event.
+ * missing bytes are credited only when the socket is destroyed. With `begins_anew` they are credited now, since a
+ * process may use the socket for another connection, whose counters begin at 0. `itself`: see counts_itself(). `fin`: a
+ * FIN was sent before, and the kernel skipped its event.
  */
 static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool itself, bool begins_anew, bool fin)
 {
@@ -125,7 +127,9 @@ static __always_inline void finish(struct sock *sk, struct tt_slot *main, bool i
 		return;
 	note_health(main, FIELD(tcp, total_retrans), FIELD(tcp, srtt_us));
 	if (!itself) {
-		/* Whatever the counters mean from now on, they do not count this connection's bytes. */
+		/*
+		 * With an upper layer, or in a sockmap, the counters do not count the application's bytes (counters.h).
+		 */
 		main->based = 0;
 		return;
 	}
@@ -151,7 +155,9 @@ static __always_inline void finish_last(struct sock *sk, struct tt_slot *main, b
 		return;
 	READ_COUNTERS(FIELD, &counters, sk, tcp);
 	finish_unseen(main, &counters, FIELD(tcp, bytes_sent) - FIELD(tcp, bytes_retrans));
-	/* A drain may credit at the same moment, and fewer bytes, so a failed credit is tried again. */
+	/*
+	 * The program `tt_reconcile` may credit at the same moment, and fewer bytes, so a failed credit is tried again.
+	 */
 	if (!credit(main, &counters, 0, true))
 		credit(main, &counters, 0, true);
 	if (!credit(main, &counters, 0, false))
@@ -182,7 +188,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	itself = counts_itself(sk);
 	key.cookie = known_cookie(sk);
 	main = key.cookie ? main_slot(key.cookie) : 0;
-	/* If the event for the establishment was skipped, the next one shows that it happened. */
+	/*
+	 * If the event for the establishment was skipped, the next change of the state shows that the connection was
+	 * established.
+	 */
 	if (main && now != TCP_SYN_SENT && is_connecting(main)) {
 		fails = now == TCP_CLOSE && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);
 		end_connecting(sk, main, !fails);
@@ -197,7 +206,10 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		 */
 		if (!itself)
 			break;
-		/* A socket can be used again after it failed or was disconnected. */
+		/*
+		 * A socket can be used again after it failed or was disconnected, so the slot of its earlier connection
+		 * is closed.
+		 */
 		if (main)
 			close_socket(main);
 		opens = true;
@@ -205,8 +217,8 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		break;
 	case TCP_ESTABLISHED:
 		/*
-		 * Both ends may have called connect() at the same moment; a socket that MPTCP accepts comes from
-		 * TCP_LISTEN.
+		 * TCP_SYN_RECV: the connection was accepted, or both ends called connect() at the same moment.
+		 * TCP_LISTEN: MPTCP accepted a socket.
 		 */
 		if (before != TCP_SYN_SENT && before != TCP_SYN_RECV && before != TCP_LISTEN)
 			break;
@@ -220,13 +232,13 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 		break;
 	case TCP_CLOSE:
 		/*
-		 * The socket was closed at once, for example with unread data. Its lock is owned if a process does
-		 * this.
+		 * The connection ends at once, for example because it was closed with unread data. If a process closes
+		 * it, that process owns the socket's lock.
 		 */
 		owned = FIELD(sk, sk_lock.owned);
 		/*
-		 * After a FIN, the end was handled already; received bytes count when the socket is destroyed, unless
-		 * it is used again.
+		 * If a FIN was sent, the end was handled then, and missing received bytes are credited when the socket
+		 * is destroyed. But a process that owns the lock may use the socket again, so the end is handled now.
 		 */
 		ends = before != TCP_LISTEN && (owned || !main || !main->sent_all);
 		opens = ends && owned && is_unused(sk, main);
@@ -277,7 +289,9 @@ static __always_inline void destroy(struct sock *sk)
 		if (tcp && is_connecting(main))
 			end_connecting(sk, main, FIELD(tcp, bytes_acked));
 		finish_last(sk, main, itself);
-		/* A pending slot can only have bytes if an event was skipped. They are shown without a process. */
+		/*
+		 * A pending slot has bytes only if the kernel skipped an event. Such bytes are shown without a process.
+		 */
 		if (state_of(main) == TT_PENDING && !main->rx_bytes && !main->tx_bytes)
 			drop_slot(main);
 		close_socket(main);

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The maps that both objects have, and their writers. Names have at most the 15 bytes that the kernel shows. */
+/*
+ * The maps that are in both objects that count, and who writes to them. Names have at most 15 bytes, since the kernel
+ * shows no more.
+ */
 #ifndef TT_MAPS_H
 #define TT_MAPS_H
 
 #include "kernel.h"
 #include "shared.h"
 
-/* Global data needs no look-up. A section of its own lets user space write the selection as a whole. */
+/*
+ * The selection is global data, which programs read without a look-up. Its own section lets user space write it as a
+ * whole.
+ */
 volatile struct tt_selection selection SEC(".data.selection");
 
 /*
@@ -126,8 +132,8 @@ struct {
 } tt_directions SEC(".maps");
 
 /*
- * A cgroup whose sockets are held by selected processes of other cgroups, or one of its ports that they listen on; see
- * lend.h.
+ * A lender (lend.h): a cgroup some of whose sockets are held by selected processes of other cgroups. With a port: one
+ * of these sockets listens on that port.
  */
 struct lender {
 	__u64 cgroup;
@@ -159,17 +165,20 @@ struct {
 	__type(value, struct origin);
 } tt_origins SEC(".maps");
 
-/* A note about the current task, for its next event: see peer.h and twin.h. */
+/*
+ * A note that a program leaves about the current task, for the task's next event: the peer of a message (peer.h), or
+ * the mark that the event is counted (twin.h).
+ */
 struct note {
 	__u64 socket;  /* of a message: its socket's address, or cookie if the hook has no address; 0: none */
 	__u64 addr[2]; /* address of the message's peer */
 	__u16 port;
-	__u8 received; /* whether the message was received; ICMP alone */
+	__u8 received; /* the message was received, not sent; used for ICMP only */
 	__u8 counted;  /* the first of two twin programs has counted the event */
 	__u8 pad[4];
 };
 
-/* Notes by thread id, for kernels without task storage. */
+/* Notes (struct note) by thread id, where programs cannot keep them in task storage: see typed.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);

@@ -9,7 +9,7 @@
 
 #include "count.h"
 
-/* Context of a program on iter/task_file. */
+/* Context of a program on iter/task_file, which the kernel runs for each open file of each process. */
 struct bpf_iter__task_file {
 	void *meta;
 	struct task_struct *task;

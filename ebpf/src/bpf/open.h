@@ -38,8 +38,8 @@ struct event {
 	__u8 based;	    /* the bases are valid */
 	__u8 older;	    /* the connection is older than its selection */
 	__u8 opening;	    /* connect() is under way */
-	__u8 new;	    /* no process but this one can have the connection yet, and it has no slot */
-	__u8 counts_itself; /* the socket's counters are its application's bytes */
+	__u8 new;	    /* the connection is new: it has no slot, and no other process can have it yet */
+	__u8 counts_itself; /* see counts_itself() */
 	__u8 lent;	    /* selected by the cgroup of the process */
 	__u8 ahead;	    /* as in struct tt_slot */
 	__u64 caller_cgroup;
@@ -57,7 +57,7 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 
 /*
  * The argument `what` of open_slot(): kind of event, protocol, direction of a connection that was just established, and
- * whether the socket's counters are those of its application.
+ * whether the socket's counters count its application's bytes (counts_itself()).
  */
 #define WHAT(kind, protocol) ((kind) | (protocol) << 8)
 #define WHAT_DIRECTION(direction) ((direction) << 16)
@@ -71,8 +71,8 @@ _Static_assert(sizeof(struct event) <= CELL_SIZE, "an event fits a cell");
 #define RIVAL_TRIES 3
 
 /*
- * Hashes of flows that no session wants, so that their later events need no filters. Hashes have 64 bits: for two flows
- * to have the same one, there would have to be more flows than any machine ever has.
+ * Hashes of flows that no session wants, so that their later events need no filters. Hashes have 64 bits, so two flows
+ * practically never share one.
  */
 #define UNWANTED_FLOWS 4096
 volatile __u64 unwanted_flows[UNWANTED_FLOWS];
@@ -82,7 +82,10 @@ static __always_inline __u64 unwanted_flow(const struct tt_key *key, __u64 hash,
 	return hash ^ ((__u64)key->owner << 32 | generation) * 0x9e3779b97f4a7c15ull;
 }
 
-/* Set once a datagram flow was settled; until then, the ends of datagram sockets do not matter. */
+/*
+ * Set once a datagram flow was settled (settle()); until then, no datagram socket has a slot, and ends are not
+ * reported.
+ */
 volatile __u64 datagrams;
 
 /*
@@ -160,7 +163,7 @@ static __always_inline __u32 open_pending(struct tt_slot *slot, struct event *ev
 	}
 	if (!slot->based) {
 		fill_bases(slot, event);
-		/* An MPTCP socket knows its peer only now. */
+		/* An MPTCP socket has no bases, and knows its peer only now. */
 		fill_ends(slot, event);
 	}
 	publish(&slot->state, (slot->state & ~TT_STATE_MASK) | TT_OPEN);
@@ -208,7 +211,7 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 			fill_process(slot, event);
 			adopted = true;
 		} else if (main && event->kind == TT_FOUND) {
-			/* A process that only holds a connection has moved nothing yet. */
+			/* A process that only holds a connection has moved nothing yet, so it gets no slot. */
 			return NOBODY;
 		} else if (main) {
 			slot = find_slot(&event->key, hash, &handle);
@@ -246,18 +249,21 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 	for (i = 0; i < RIVAL_TRIES; i++) {
 		/* Keeps the compiler from computing these numbers from pointers. */
 		barrier_var(beside);
-		/* The key of a main slot has no owner. */
+		/* The key of a main slot has no owner, since other processes find the main slot by it too. */
 		handle = take_slot(event->key.cookie, event->key.addr[0], event->key.addr[1],
 				   beside ? rest_of(&event->key) : 0, !beside && !event->new);
 		if (handle != CONTESTED)
 			break;
-		/* The other main slot exists by now, or its maker has given way too. */
+		/* The other main slot exists by now, or its maker has given way too, and this one tries again. */
 		handle = 0;
 		main = main_slot(event->key.cookie);
 		if (main)
 			beside = 1;
 	}
-	/* The process that makes the main slot was interrupted. Bytes of this process must not wait for it. */
+	/*
+	 * The process that makes the main slot was interrupted. Bytes of this process must not wait for it, so they get
+	 * a slot that is not the main one.
+	 */
 	if (i == RIVAL_TRIES) {
 		beside = 1;
 		handle = take_slot(event->key.cookie, 0, 0, rest_of(&event->key), false);
@@ -272,7 +278,10 @@ CHECKED_ONCE __u64 settle(__u32 cell)
 		state |= TT_LENT;
 	barrier_var(beside);
 	if (!beside) {
-		/* Each session counts the connection once, and not again after a change. */
+		/*
+		 * Each session counts the connection once, and not again in the slot that follows a change of the
+		 * selection.
+		 */
 		connections = event->sessions & ~counted;
 		state |= TT_CONNECTION | (event->older ? TT_OLDER : 0);
 		fill_bases(new, event);

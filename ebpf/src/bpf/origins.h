@@ -4,7 +4,7 @@
  * the process that will use it is unknown; of a socket that a process brings into a cgroup, or that waits in a
  * listener's queue, only the address is known. The bases of such a socket's counters are kept by its address until it
  * is used, so that splice as the first operation on the socket is counted exactly. By then, the address can be that of
- * another socket, whose stream starts at other numbers.
+ * another socket, which find_origin() recognizes by its stream's first sequence numbers.
  */
 #ifndef TT_ORIGINS_H
 #define TT_ORIGINS_H
@@ -15,7 +15,7 @@
 /* Maximum number of connections in a listener's queue that are checked. */
 #define QUEUE_MAX 1024
 
-/* Set once an origin was kept. */
+/* Set once an origin was kept. Until then, no look-up is needed. */
 volatile __u64 origins;
 
 /* Keeps the direction of a connection that was just made, and bases that leave all its bytes to be counted. */
@@ -37,7 +37,10 @@ static __always_inline void remember_opening(struct sock *sk, __u8 direction)
 	origins = 1;
 }
 
-/* Keeps the counters of the socket at an address. Not static, as the address can come from anywhere. */
+/*
+ * Keeps the counters of the socket at an address as its bases, so that only later bytes are counted. Takes a number,
+ * since no typed pointer to such a socket exists; not static, so that the verifier checks the function once.
+ */
 __noinline int remember_brought(__u64 address)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)address;

@@ -78,7 +78,9 @@ static __always_inline void lock_taken(struct sock *sk)
 	remember_brought((__u64)sk);
 }
 
-/* Returns the number of bytes that the counters of a socket have beyond what is counted. */
+/*
+ * Returns the number of bytes that the counters of the socket at an address have beyond what is counted; 0 if unknown.
+ */
 CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 {
 	struct sock *sk = (struct sock *)address;
@@ -87,7 +89,7 @@ CHECKED_ONCE __u64 missing_at(__u64 address, __u32 sent)
 	struct origin *origin;
 
 	READ_COUNTERS(FIELD, &counters, sk, (struct tcp_sock *)sk);
-	/* No call shows an urgent byte here: it counts when the stream passes it. */
+	/* No call reports an urgent byte to these programs: it counts when the stream passes it. */
 	counters.urgent = false;
 	if (sent && is_after_fin(FIELD(sk, __sk_common.skc_state)) && (!main || !main->sent_all))
 		return 0;
@@ -116,7 +118,10 @@ static __always_inline void lock_released(struct sock *sk)
 	received = missing_at(address, false);
 	if (received > 0)
 		count_call(address, 0, received, false);
-	/* Bytes that no session wanted must not be counted once a session wants the socket. */
+	/*
+	 * If no slot was opened, no session wanted these bytes. They must not be counted once a session wants the
+	 * socket.
+	 */
 	if ((sent > 0 || received > 0) && !main_at(address))
 		forget_origin(address);
 }
@@ -135,7 +140,7 @@ int BPF_KPROBE(tt_kp_unlock, struct sock *sk)
 	return 0;
 }
 
-/* Keeps what the return probe of the same call needs. `counts`: the call moves bytes. */
+/* Keeps the socket and message of a call for the return probe of the same call. `counts`: the call moves bytes. */
 static __always_inline int note_call(struct socket *socket, struct msghdr *msg, bool sent, bool counts)
 {
 	struct sock *sk = FIELD(socket, sk);

@@ -74,7 +74,10 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 		return known;
 	id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
 	bpf_map_update_elem(&tt_ids, &address, &id, BPF_NOEXIST);
-	/* Another CPU may have been faster. If the map is full, the socket's flows get no slots. */
+	/*
+	 * The number is looked up, since another CPU may have added one first. If the map is full, the result is 0, and
+	 * the socket's flows get no slots.
+	 */
 	return cookie_at(address);
 }
 

@@ -9,8 +9,8 @@
 #define RING_HEADER 8
 
 /*
- * Number of bytes in the ring at which user space is woken; it also reads at its own times. Set by user space, a power
- * of two.
+ * Number of bytes in the ring buffer at which user space is woken, a power of two. User space sets it; it also reads
+ * the ring buffer at intervals of its own.
  */
 const volatile __u64 wake_at = 256 * 1024;
 

@@ -11,9 +11,9 @@
 #define LENDER_MARKS 256
 
 /*
- * The cached sessions of a cgroup, or none, so that an unselected socket costs no hash look-up. CPUs write entries
- * without a lock. `check` ties the three words together: an entry that two writers have torn does not match, and is a
- * miss. It includes the generation, so a change of the selection empties the cache.
+ * The sessions that select a cgroup, possibly none, so that a socket costs no hash look-up. CPUs write entries without
+ * a lock. `check` ties the three words together: an entry that two writers have torn does not match, and is a miss. It
+ * includes the generation, so a change of the selection empties the cache.
  */
 struct cached {
 	__u64 id;
@@ -49,7 +49,8 @@ static __always_inline bool is_lender(__u64 id, __u16 port)
 
 /*
  * Ids of cgroups whose sockets no session wants, whichever process uses them, each in one word with the generation, so
- * that the events of most sockets on a machine end after one comparison. The lower half of an id is never 0.
+ * that the events of most sockets on a machine end after one comparison. The lower half of an id is never 0, so an
+ * unused word matches no cgroup.
  */
 volatile __u64 unwanted[CACHE_SIZE];
 
@@ -63,7 +64,10 @@ static __always_inline bool is_unwanted(__u64 id, __u32 generation)
 	return unwanted[id % CACHE_SIZE] == unwanted_word(id, generation);
 }
 
-/* Notes that no session wants a cgroup. `lenders_before`: value of `lenders` before that was determined. */
+/*
+ * Notes that no session wants a cgroup. `lenders_before`: value of `lenders` before the cgroup's sessions were looked
+ * up.
+ */
 static __always_inline void note_unwanted(__u64 id, __u32 generation, __u64 lenders_before)
 {
 	if (selection.by_process || is_lender(id, 0))
@@ -201,7 +205,10 @@ static __always_inline __u64 process_sessions(__u32 tgid)
 {
 	struct tt_process *process = bpf_map_lookup_elem(&tt_processes, &tgid);
 
-	/* A fork can copy a session's bit after the session has ended. */
+	/*
+	 * A fork can copy a session's bit after the session has ended, so only the bits of sessions that select
+	 * processes now are returned.
+	 */
 	return process ? process->sessions & selection.by_process : 0;
 }
 

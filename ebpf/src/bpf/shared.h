@@ -16,7 +16,7 @@
 /* Maximum number of port ranges, and of peer networks, in one session's filter. */
 #define TT_RANGES 16
 #define TT_NETWORKS 16
-/* Number of slots in a set: their tags share half a cache line. */
+/* Number of slots in a set of the flow table (table.h), whose tags fill half a cache line. */
 #define TT_WAYS 8
 /* Maximum length of a cgroup folder's name that is kept; "cri-containerd-<64 hex>.scope" has 85 bytes. */
 #define TT_FOLDER 128
@@ -33,7 +33,7 @@ enum tt_slot_state { TT_FREE = 0, TT_OPEN = 1, TT_CLOSED = 2, TT_PENDING = 3 };
 /* State, protocol, direction and flags of a slot share a word, so that one store publishes or closes the slot. */
 #define TT_STATE(state, protocol, direction) ((state) | (protocol) << 8 | (direction) << 16)
 #define TT_STATE_MASK 0xffu
-#define TT_CONNECTION (1u << 24) /* the slot represents its TCP connection, which is counted here */
+#define TT_CONNECTION (1u << 24) /* the main slot of its TCP connection, which is counted here */
 #define TT_FAILED (1u << 25)	 /* the connection could not be opened */
 #define TT_OLDER (1u << 26)	 /* the connection was open before a session selected it */
 #define TT_LENT (1u << 27)	 /* selected by the cgroup of the process, not the socket's; see lend.h */
@@ -50,20 +50,21 @@ enum tt_loss {
 	TT_LOSS_RX_BYTES,	/* bytes that not even `tt_overflow` took */
 	TT_LOSS_TX_BYTES,
 	TT_LOSS_FOLDERS,       /* cgroups whose name and parent could not be kept */
-	TT_LOSS_PROCESSES,     /* processes that could not be followed, or not all of whose files could be looked at */
+	TT_LOSS_PROCESSES,     /* processes that could not be followed, or some of whose open files could not be checked */
 	TT_LOSS_ENDED,	       /* sockets for which `tt_ended` had no room; slots of datagrams are freed when idle */
 	TT_LOSS_ICMP_PEER,     /* ICMP messages without a known peer; user space then attaches programs that see it */
 	TT_LOSS_RESCUED_SENDS, /* no losses: messages that only a twin counted, see twin.h */
 	TT_LOSS_RESCUED_RECEIVES,
 	TT_LOSS_LENDERS, /* no losses: number of times that a lender was noted, see lend.h */
-	TT_LOSS_UNOWNED, /* no losses: comparisons that found bytes read by an unknown process */
+	TT_LOSS_UNOWNED, /* no losses: bytes of an unknown process were found, so user space runs tt_files */
 	TT_LOSSES = 16,
 };
 
 /*
- * The counters of one flow: one socket, process, peer and set of sessions. Each 64 bytes are a cache line: the fields
- * that an event changes, the names of the flow, and the rest. The kernel fills a slot after taking its tag, and
- * publishes it by writing `state`. Only user space frees slots: it clears the slot, then the tag.
+ * The counters of one flow: one socket, process, peer and set of sessions. The three cache lines of 64 bytes hold the
+ * fields that an event changes, the names of the flow, and the rest. Fields marked "main slot" are used only in the one
+ * slot of a TCP socket that represents its connection (table.h). The kernel takes a slot by setting its tag, fills it,
+ * and publishes it by writing `state`. Only user space frees slots: it clears the slot, then the tag.
  */
 struct tt_slot {
 	__u64 cookie;	  /* of the socket; 0: not filled yet */
@@ -92,7 +93,7 @@ struct tt_slot {
 
 	__u64 cgroup;	     /* of the socket: kernfs id */
 	__u64 caller_cgroup; /* of the process */
-	__u64 connections;   /* those of `sessions` that count the connection here; 0 but in a main slot */
+	__u64 connections;   /* main slot: those of `sessions` that count the connection here; 0 in other slots */
 	__u64 rx_base;	     /* bytes that the socket's counter of received bytes has and this slot does not count */
 	__u64 tx_base;
 	__u32 rx_first; /* sequence number at which the connection's stream begins, by the counters */
@@ -109,12 +110,13 @@ struct tt_tags {
 };
 
 /*
- * The selection, as every event needs it. User space writes it by a system call and changes the generation last, in
- * another call, so that whoever sees the new generation also sees the rest of the selection and of the maps.
+ * A summary of what sessions select, which every event reads. User space writes it by a system call and changes the
+ * generation last, in another call, so that whoever sees the new generation also sees the rest of the selection and of
+ * the maps.
  */
 struct tt_selection {
-	__u64 generation; /* another one after every change of what is selected; never 0 */
-	__u64 filtered;	  /* sessions that have any filter at all */
+	__u64 generation; /* another one after each change of the selection; never 0 */
+	__u64 filtered;	  /* sessions that have a filter, one bit each */
 	__u64 by_process; /* sessions that select processes instead of cgroups */
 };
 
@@ -144,7 +146,7 @@ struct tt_folder {
 	char name[TT_FOLDER];
 };
 
-/* Key of the sums of events that found no slot: exact in total, without process and peer. */
+/* Key of the sums of events that found no slot. The sums are exact, but have no process and no peer. */
 struct tt_overflow_key {
 	__u64 cgroup;
 	__u64 sessions;

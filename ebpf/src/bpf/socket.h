@@ -103,7 +103,7 @@ static __always_inline __u16 local_port(struct sock *sk)
 	/* A raw socket has a protocol number instead of a port. */
 	if (FIELD(sk, sk_type) == SOCK_RAW)
 		return 0;
-	/* This number is 0 once both ends have closed, while the last bytes are still being read. */
+	/* skc_num is 0 once both ends have closed, while the last bytes are still being read. */
 	return port ? port : bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 }
 

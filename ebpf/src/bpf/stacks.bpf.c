@@ -13,7 +13,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * Number of frames at the top of a kernel stack that are the hook's own: the program, its caller, and the tracepoint.
+ * Number of frames at the top of a kernel stack that are left out, because they are the hook's own: the program, its
+ * caller, and the tracepoint.
  */
 #define OWN_FRAMES 3
 /* A copy that reaches the end of the stack's memory stops at most this many bytes before it: see copy_stack(). */
@@ -39,7 +40,10 @@ struct {
 		});
 } tt_stack_notes SEC(".maps");
 
-/* Process -> mode in which its stacks are taken, from its program's first stack on. User space changes the mode. */
+/*
+ * Process -> mode in which its stacks are taken. The first stack of a program adds an entry; user space changes the
+ * mode.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -59,7 +63,7 @@ struct taken {
 	__u64 stack;
 	__u64 frame;
 	__u64 link;
-	__u64 left; /* bytes of the stack, if they are known */
+	__u64 left; /* upper bound of the bytes on the user stack */
 	__u32 bytes;
 	__u32 chance;
 	__u32 flags;
@@ -67,7 +71,7 @@ struct taken {
 	bool fresh; /* the first stack of its program */
 };
 
-/* Removes and returns the note of the current event; returns false if there is none. */
+/* Moves the note of the current event to `taken`; returns false if there is none. */
 static __always_inline bool take_note(struct sock *sk, struct tt_stack_note *taken)
 {
 	struct tt_stack_note *note;
@@ -94,7 +98,9 @@ static __always_inline __u32 copy_stack(__u8 *to, const __u32 size, __u64 from, 
 {
 	__u32 at = 0, step, length = wanted < size ? wanted : size;
 
-	/* This is for the verifier, which does not follow the comparison above through the compiler's registers. */
+	/*
+	 * Repeats the comparison for the verifier, which cannot follow the one above through the compiler's registers.
+	 */
 	barrier_var(length);
 	if (length > size)
 		return 0;
@@ -184,12 +190,12 @@ static __always_inline bool read_registers(struct task_struct *task, struct take
 	taken->link = registers->user_regs.regs[30];
 #endif
 	/*
-	 * Beyond start_stack lie arguments, not frames. Stacks of other threads and of runtimes such as Go's are
-	 * elsewhere.
+	 * The first thread's stack ends at start_stack, where the arguments begin. Stacks of other threads, and of
+	 * runtimes such as Go's, lie elsewhere: `left` is then only an upper bound.
 	 */
 	begin = mm->start_stack;
 	taken->left = begin > taken->stack ? begin - taken->stack : ~0ull;
-	/* Workers of io_uring have the memory of their process, but no stack. */
+	/* Workers of io_uring have the memory of their process, but no user stack: their stack pointer is 0. */
 	return taken->stack != 0;
 }
 
@@ -208,7 +214,7 @@ static __always_inline int take(void *ctx, struct sock *sk, int ret, __u32 flags
 		return hand_over(ctx, &taken, 0);
 	pid = taken.note.thread >> 32;
 	known = bpf_map_lookup_elem(&tt_stack_modes, &pid);
-	/* Number of the program, which grows with each exec; threads inherit it. */
+	/* The number of the program grows with each exec. All threads of a process have the same one. */
 	taken.program = task->self_exec_id;
 	if (known && known->program == taken.program) {
 		mode = known->mode;

@@ -20,9 +20,9 @@ const volatile __u64 stack_budget = 1000000000;
 
 /* The budget of a CPU. Times are in nanoseconds of the monotonic clock. */
 struct budget {
-	__u64 left;	/* what is left of the budget, which grows with time */
+	__u64 left;	/* what is left of the budget, in nanoseconds; grows with time */
 	__u64 grown_at; /* time at which it grew last */
-	__u64 window;	/* beginning of the window */
+	__u64 window;	/* time at which the window (WINDOW) began */
 	__u32 calls;	/* number of calls in the window */
 	__u32 taken;	/* number of stacks taken by chance in the window */
 	__u32 chance;	/* of a call's stack to be taken, as a fraction of 2^32; 0: certain */
@@ -41,7 +41,7 @@ static __always_inline void renew(struct budget *budget, __u64 now)
 {
 	__u64 elapsed = now - budget->window, fits, calls = budget->calls;
 
-	/* A long time with few calls says nothing about the calls that begin now. */
+	/* A long window with few calls would make the chance too large for a burst of calls that begins now. */
 	if (elapsed > 10 * WINDOW)
 		elapsed = 10 * WINDOW;
 	fits = elapsed / stack_period + 1;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Bytes that a thread receives without a call that reports them: by splice(), and by getsockopt(TCP_ZEROCOPY_RECEIVE).
- * The bytes are known from the socket's counters; the note that is left here makes the thread's stack claim them. Bytes
- * that a thread sends by splice() pass a send that is counted like any other.
+ * The number of bytes is known from the socket's counters only. The note that note_receiver() leaves makes stacks.bpf.c
+ * record the thread's stack as a claim (TT_STACK_CLAIM), to which user space assigns these bytes. Bytes that a thread
+ * sends by splice() pass a send that is counted like any other.
  */
 #ifndef TT_STACKS_CLAIM_H
 #define TT_STACKS_CLAIM_H
@@ -18,7 +19,10 @@ enum { CALL_GETSOCKOPT = 209, CALL_SPLICE = 76 };
 #define SYSTEM_CALL(registers) (registers)->syscallno
 #endif
 
-/* Notes that a thread is about to receive bytes of a TCP socket. */
+/*
+ * Leaves a note that the current thread receives bytes of a TCP socket by splice() or getsockopt(), if a session wants
+ * its stack.
+ */
 static __always_inline void note_receiver(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

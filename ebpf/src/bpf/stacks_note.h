@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Notes for the object of stacks (stacks.bpf.c). Its programs are attached after those that count, on the same hooks: a
- * note of the CPU describes what was counted, and is read in the same event.
+ * Notes for the object of stacks (stacks.bpf.c). Its programs are attached after those that count, on the same hooks.
+ * The program that counts an event leaves a note, one for each CPU, and the program that takes the stack reads the note
+ * in the same event.
  */
 #ifndef TT_STACKS_NOTE_H
 #define TT_STACKS_NOTE_H

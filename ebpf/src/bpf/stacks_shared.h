@@ -37,14 +37,17 @@ struct tt_stack_known {
 
 /* A note of the programs that count for those that take stacks, on one CPU and within one event. */
 struct tt_stack_note {
-	__u64 thread;	/* as bpf_get_current_pid_tgid() says; 0: the note was taken */
+	__u64 thread;	/* as bpf_get_current_pid_tgid() returns it; 0: the note was removed */
 	__u64 socket;	/* address of the socket */
 	__u64 sessions; /* those that count the call and want stacks */
-	__u32 slot;	/* number of the slot in which it was counted */
+	__u32 slot;	/* number of the slot in which the call was counted */
 	__u32 epoch;	/* of the slot */
 };
 
-/* The record of one call, or of a claim (TT_STACK_CLAIM). `length` bytes of the user stack follow. */
+/*
+ * The record of one call, or of a claim (TT_STACK_CLAIM). `instruction` to `link` are user-mode registers. `length`
+ * bytes of the user stack follow.
+ */
 struct tt_stack {
 	__u32 slot;
 	__u32 epoch;

@@ -2,7 +2,7 @@
 /*
  * The flow table: sets of eight slots, whose eight tags lie side by side in `tt_tags`. A flow's key is hashed to two
  * sets; its slot is in one of them, at its preferred way (index in the set) if that was free. A flow without room in
- * either is in the stash, to which `tt_spill` leads.
+ * either is in the stash, further sets where the map `tt_spill` finds it.
  *
  * A slot's handle is its number plus one; 0 is no slot. A slot is taken by its tag and published by its state. All
  * slots of a TCP socket are in the same two sets, so the end of the socket finds them. One of them is the main slot,
@@ -12,13 +12,13 @@
 #define TT_TABLE_H
 
 /*
- * Number of sets minus one, without the stash (a power of two minus one), and number of the stash's sets, which follow.
- * Set by user space.
+ * `set_mask`: number of sets without the stash, which is a power of two, minus one. `stash_sets`: number of sets of the
+ * stash, which follow the others. Set by user space.
  */
 const volatile __u32 set_mask;
 const volatile __u32 stash_sets;
 
-/* Set once the stash was used. */
+/* Set once the stash was used. Until then, no look-up in it is needed. */
 volatile __u64 spilled;
 
 /* Number of sets of the stash that are tried for a flow. */
@@ -32,7 +32,7 @@ volatile __u64 spilled;
  */
 CHECKED_ONCE __u64 any(__u64 number)
 {
-	/* The compiler must not know the value either. */
+	/* The compiler must not know the value either, or it would use that at the callers. */
 	barrier_var(number);
 	return number;
 }
@@ -118,7 +118,7 @@ static __always_inline bool is_flow(struct tt_slot *slot, const struct tt_key *k
 
 /*
  * Finds the slot that `tt_spill` leads to, if it is not closed; returns its handle, or 0. The key of a main slot has no
- * owner. User space removes the key of a closed slot only later.
+ * owner. A key can still lead to a closed slot, since user space removes it later.
  */
 static __always_inline __u32 find_spilled(const struct tt_key *key)
 {
@@ -129,8 +129,8 @@ static __always_inline __u32 find_spilled(const struct tt_key *key)
 }
 
 /*
- * A key as numbers, for functions that are checked once: the cookie, the two words of the peer's address, and the rest
- * in one word.
+ * A key as numbers, for functions that are marked CHECKED_ONCE and take no pointers: the cookie, the two words of the
+ * peer's address, and the rest in one word.
  */
 #define NUMBERS(key) (key)->cookie, (key)->addr[0], (key)->addr[1], rest_of(key)
 /* Versions of clang-format lay this macro out differently. */
@@ -253,7 +253,10 @@ static __always_inline __u32 free_ways(__u32 set)
 		return 0;
 #pragma unroll
 	for (way = 0; way < TT_WAYS; way++)
-		/* Without branches, each of which would double the states that the verifier walks through. */
+		/*
+		 * Adds 1 for a tag of 0 without a branch: each branch would double the states that the verifier walks
+		 * through.
+		 */
 		free += (__u32)(((__u64)tags->tag[way] - 1) >> 63);
 	return free;
 }
@@ -307,7 +310,7 @@ static __always_inline bool is_in_stash(__u32 number)
 	return number / TT_WAYS > set_mask;
 }
 
-/* Returns a slot that was taken and not filled. */
+/* Makes a slot free that was taken and not filled. */
 static __always_inline void give_back(__u32 number, __u64 hash)
 {
 	struct tt_tags *tags = tags_at(number / TT_WAYS);
@@ -337,7 +340,10 @@ CHECKED_ONCE __u64 has_rival(__u64 hash, __u64 cookie, __u32 stashed)
 			slot = slot_at(set * TT_WAYS + way);
 			if (!slot)
 				return false;
-			/* Hidden from the verifier, which would otherwise check each value of the sum by itself. */
+			/*
+			 * The sum is hidden from the verifier, which would otherwise check each of its values by
+			 * itself.
+			 */
 			found += state_of(slot) == TT_FREE || (slot->cookie == cookie && is_main(slot) && is_live(slot));
 			barrier_var(found);
 		}
@@ -365,7 +371,7 @@ CHECKED_ONCE __u64 take_slot(__u64 cookie, __u64 addr0, __u64 addr1, __u64 rest,
 		if (!taken)
 			return 0;
 		spilled = 1;
-		/* If the key leads to a slot that is not closed, another call has made it. A closed one is replaced. */
+		/* If the key leads to a slot that is not closed, another CPU has just made one for this flow. */
 		if (find_spilled(&key) || bpf_map_update_elem(&tt_spill, &key, &number, BPF_ANY)) {
 			give_back(number, hash);
 			return contested ? CONTESTED : 0;

@@ -79,7 +79,10 @@ static __always_inline void tell_process(__u32 pid)
 	bpf_loop(LEVELS, ancestor_turn, &selected, 0);
 	if (!selected)
 		return;
-	/* If the ring buffer is full, user space finds the process when it next lists the processes of the cgroups. */
+	/*
+	 * If the ring buffer is full, nothing is lost: user space finds the process when it next lists the processes of
+	 * the cgroups.
+	 */
 	news = bpf_ringbuf_reserve(&tt_tls_news, sizeof(*news), 0);
 	if (!news)
 		return;

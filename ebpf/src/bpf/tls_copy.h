@@ -11,7 +11,7 @@
 /* The argument of copy_turn(): the bytes of a call that are still to be handed over. */
 struct copying {
 	struct channel *channel;
-	__u64 from; /* address */
+	__u64 from; /* address in the process */
 	__u64 time;
 	__u64 position;
 	__u32 left;
@@ -46,7 +46,7 @@ static __always_inline void fill(struct copying *copying, struct tt_http_record 
 	channel->lost[sent] = 0;
 }
 
-/* Reports that bytes passed which are not copied. */
+/* Reports a number of bytes that passed and are not copied. */
 static __always_inline void tell(struct copying *copying, __u64 length)
 {
 	const __u32 size = sizeof(struct tt_http_record) + sizeof(struct tt_tls_origin);
@@ -70,7 +70,7 @@ static __always_inline bool copy_slice(struct copying *copying, __u64 length, co
 	if (!record)
 		return false;
 	to = (void *)(record + 1) + sizeof(struct tt_tls_origin);
-	/* As in http_copy.h, the length is computed from the number of its last byte. */
+	/* The length is computed from the index of its last byte for the same reason as in load() of http_copy.h. */
 	asm volatile("" : "+r"(last));
 	if (last >= most || bpf_copy_from_user(to, last + 1, (void *)copying->from)) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
@@ -104,8 +104,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 
 /*
  * Hands over `length` bytes that passed a channel. Bytes beyond MOST_COPIED are reported without their contents. Of
- * bodies whose heads user space has read (tt_tls_bodies), only the end is reported. `buffer` is 0 for bytes that were
- * never in the process's memory.
+ * bodies whose heads user space has read (tt_tls_bodies), only the call with the last byte is reported, without
+ * contents; of endless bodies, each call. `buffer` is 0 for bytes that were never in the process's memory.
  */
 static __noinline void hand_over(struct channel *channel, __u32 sent, __u64 buffer, __u64 length, __u64 time)
 {

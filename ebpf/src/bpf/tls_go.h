@@ -63,7 +63,8 @@ static __always_inline __u64 cookie_of_descriptor(__u64 fd)
 
 /*
  * Returns the cookie of a tls.Conn's socket. The first field of a tls.Conn is a net.Conn: the table of a type's
- * methods, and a value. Only *net.TCPConn is followed; the attachment's cookie has the address of its table.
+ * methods, and a value. Only a *net.TCPConn is followed, recognized by the address of its table, which is the attach
+ * cookie of the probe.
  */
 static __always_inline __u64 cookie_of_connection(struct pt_regs *ctx, __u64 connection)
 {
@@ -97,7 +98,7 @@ int tt_tls_go_write(struct pt_regs *ctx)
 	__u64 connection = GO_RECEIVER(ctx), length = GO_LENGTH(ctx);
 	struct channel *channel;
 
-	/* No slice is so long: the register holds something else. */
+	/* No slice has 2^48 bytes: the register holds something else. */
 	if (length == 0 || length >> 48)
 		return 0;
 	channel = go_channel(connection, cookie_of_connection(ctx, connection));

@@ -9,7 +9,10 @@
 
 #include "tls_copy.h"
 
-/* Distance of the stack pointer after a return from that at the entry: on x86, the return address is on the stack. */
+/*
+ * Number of bytes by which a return raises the stack pointer above that at the entry: on x86, it pops the return
+ * address.
+ */
 #if defined(__TARGET_ARCH_x86)
 #define RETURN_POPS 8
 #else
@@ -45,12 +48,12 @@ static __always_inline void enter(struct pt_regs *ctx, __u64 ssl, __u64 buffer, 
 	thread->depth = depth + 1;
 }
 
-/* Returns the channel of an object that uses this socket; the cookie is 0 if the socket is not known. */
+/* Returns the channel of an object whose current call has used the socket with this cookie; 0 if it has used none. */
 static __always_inline struct channel *channel_of(const struct object *object, __u64 cookie)
 {
 	struct channel *channel = bpf_map_lookup_elem(&tt_tls_channels, object), fresh = {};
 
-	/* The object's memory was used by an earlier connection. */
+	/* Another socket: the object's memory was used by an earlier connection, whose channel is removed. */
 	if (channel && cookie && channel->cookie && channel->cookie != cookie) {
 		bpf_map_delete_elem(&tt_tls_channels, object);
 		channel = 0;
@@ -81,18 +84,18 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 		return 0;
 	depth = thread->depth;
 	if (depth > DEPTH) {
-		/* A call that was nested too deeply to be kept is below the kept ones on the stack. */
+		/* A call that was nested too deeply to be kept has a lower stack pointer than the kept ones. */
 		if (stack < thread->calls[1].stack) {
 			thread->depth = depth - 1;
 			return 0;
 		}
 		depth = DEPTH;
 	}
-	/* A kept call below the one that returns was left by longjmp() or an exception. */
+	/* A kept call with a lower stack pointer than the one that returns was left by longjmp() or an exception. */
 	if (depth == 2 && thread->calls[1].stack < stack)
 		depth = 1;
 	call = thread->calls[(depth - 1) & (DEPTH - 1)];
-	/* The entry of this call was not seen. */
+	/* The call that returns is not the one on top: its entry was not seen. */
 	if (call.stack != stack)
 		return 0;
 	thread->depth = depth - 1;
@@ -119,7 +122,10 @@ static __always_inline int leave(struct pt_regs *ctx, bool sent, bool counts)
 	channel = channel_of(&object, call.cookie);
 	if (!channel)
 		return 0;
-	/* If no call uses a socket, the process feeds the library: it decrypts bytes that were received just before. */
+	/*
+	 * If no call of the library has used a socket, the process reads the socket itself and passes the bytes to the
+	 * library: the plain text is that of the socket that it read just before.
+	 */
 	if (!channel->cookie && !sent)
 		channel->cookie = call.received;
 	hand_over(channel, sent, call.buffer, length, sent ? call.began : bpf_ktime_get_ns());

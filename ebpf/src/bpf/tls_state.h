@@ -18,7 +18,7 @@ struct object {
 	__u32 reserved;
 };
 
-/* A connection of a library. In each direction, only one call is made at a time. */
+/* A connection of a library. A process makes only one call at a time in each direction, so the fields need no lock. */
 struct channel {
 	__u64 id;
 	__u64 cookie;  /* of the socket; 0 while it is not known */
@@ -111,7 +111,10 @@ struct {
 	__type(value, __u8);
 } tt_tls_cgroups SEC(".maps");
 
-/* Direction -> count of bytes up to which it carries a body, or nothing that is needed. Set by user space. */
+/*
+ * Direction -> position, in bytes of plain text from its beginning, before which no contents are needed, because they
+ * are a body's or not HTTP. Set by user space.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

@@ -11,8 +11,8 @@
  *  cgroup_skb/egress                    the receiver of an ICMP message; only while a session wants ICMP
  *  tcp_rcv_space_adjust                 receives that no call reports; only while a session wants stacks
  *
- * Programs for cgroups are attached to the selected ones. If the two tracepoints are missing, functions are hooked:
- * calls.h.
+ * Programs for cgroups are attached to the selected cgroups. Where the tracepoints sock_send_length and
+ * sock_recv_length are missing, functions are hooked instead: calls.h.
  */
 #include "typed.h"
 
@@ -84,8 +84,8 @@ int BPF_PROG(tt_recv_twin, struct sock *sk, int ret, int flags)
 }
 
 /*
- * Keeps the address of a message for the next event of this task. A note that is left over does no harm, since it names
- * its socket.
+ * Keeps the address of a message for the next event of this task. A note that no event took does no harm, since it
+ * names its socket.
  */
 static __always_inline int note_message(struct bpf_sock_addr *ctx, __u64 *addr)
 {

@@ -18,8 +18,9 @@
 volatile __u64 twins SEC(".data.twins");
 
 /*
- * Returns whether the first program has counted the current event; if not, the caller is about to count it. `bit`: the
- * bit of the pair in `twins`. `rescued`: counter of the events that the first program missed.
+ * Returns whether the other program of the pair counts the current event; if not, the caller is about to count it.
+ * `twin`: the caller is the twin. `bit`: the bit of the pair in `twins`. `rescued`: counter of the events that the
+ * first program missed.
  */
 static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 {
@@ -42,7 +43,10 @@ static __always_inline bool counted_by_twin(bool twin, __u64 bit, __u32 rescued)
 	return false;
 }
 
-/* Removes the mark of an event that the twin will recognize as counted without it, by the socket's own counters. */
+/*
+ * Removes the mark of the current event, whose socket turned out to be compared with its own counters: on such sockets,
+ * the twin counts nothing and would leave the mark to another event.
+ */
 static __always_inline void take_mark(void)
 {
 	struct note *note = task_note();

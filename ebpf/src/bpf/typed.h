@@ -106,7 +106,7 @@ static __always_inline bool claim(__u32 *word, __u32 value)
 	return !*(volatile __u32 *)word && !__sync_val_compare_and_swap(word, 0, value);
 }
 
-/* Undoes a claim. */
+/* Sets a word that claim() has set back to 0. */
 static __always_inline void unclaim(__u32 *word, __u32 value)
 {
 	*(volatile __u32 *)word = 0;
@@ -124,7 +124,7 @@ static __always_inline bool add_if_unchanged(__u64 *word, __u64 old, __u64 amoun
 	return __sync_val_compare_and_swap(word, old, old + amount) == old;
 }
 
-/* Stores a word before all later reads. */
+/* Stores a word so that other CPUs can see it before this CPU reads anything else. */
 static __always_inline void store_first(volatile __u64 *word, __u64 value)
 {
 	__sync_lock_test_and_set(word, value);

@@ -12,7 +12,7 @@ use super::{
 pub const SENT: u32 = 1;
 /// The first byte begins a message or a frame, as far as the programs can tell.
 pub const STARTS: u32 = 1 << 1;
-/// The ring buffer refused records of this direction since the last one.
+/// The ring buffer refused records of this direction after the previous one that it accepted.
 pub const LOST_BEFORE: u32 = 1 << 2;
 /// The direction has ended: no byte comes at or after the record's sequence number.
 pub const FIN: u32 = 1 << 3;
@@ -31,8 +31,8 @@ pub const TLS: u32 = 1 << 9;
 /// Bytes that a listening socket received, of a connection that it has not accepted yet: a [`Connection`] and the bytes
 /// follow, and the cookie is 0.
 pub const EARLY: u32 = 1 << 10;
-/// All bytes of this direction are handed over, since the programs no longer know where messages begin. A [`Pause`]
-/// tells them.
+/// All bytes of this direction are handed over, since the programs no longer know where messages begin, until user
+/// space reports a [`Pause`].
 pub const RAW: u32 = 1 << 12;
 
 /// Size of `struct tt_http_record`, without what follows it.
@@ -44,8 +44,8 @@ pub const CONNECTION_SIZE: usize = 56;
 /// of responses of which a part was refused; refused records that may have held any number of messages.
 pub type Lost = [u64; 4];
 
-/// Sequence numbers at which a message or frame begins next: in the bytes that the socket receives, and in those that
-/// it sends.
+/// Sequence numbers at which the next message or frame will begin, at a moment when none is under way: of the bytes
+/// that the socket receives, and of those that it sends.
 pub type Pause = [u32; 2];
 
 /// A record of the ring buffer.
@@ -57,7 +57,7 @@ pub struct Record<'a> {
     pub time: u64,
     /// TCP sequence number of the first byte.
     pub sequence: u32,
-    /// Number of bytes that passed from there on.
+    /// Number of bytes that passed from `sequence` on, copied or not.
     pub length: u32,
     /// [`SENT`] and the other flags, ored.
     pub flags: u32,

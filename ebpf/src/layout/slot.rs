@@ -17,7 +17,7 @@ pub const CLOSED: u32 = 2;
 /// Phase: the connection is being opened, or no process has used it yet; nothing of it is shown.
 pub const PENDING: u32 = 3;
 
-/// Flag in the state word: the slot represents its TCP connection, so the connection is counted here.
+/// Flag in the state word: the slot is the main slot of its TCP socket, so the connection is counted here.
 pub const CONNECTION: u32 = 1 << 24;
 /// Flag in the state word: the connection could not be opened.
 pub const FAILED: u32 = 1 << 25;
@@ -125,11 +125,11 @@ impl State {
 }
 
 /// `struct tt_key` as bytes: cookie, peer's address, owner, peer's port, and whether the flow is one of datagrams. The
-/// kernel finds a slot of the stash by this key.
+/// kernel finds a slot of the stash by this key in `tt_spill`.
 pub type SpillKey = [u8; 32];
 
 impl Slot {
-    /// Returns the state. Everything that the kernel wrote before it is visible afterwards.
+    /// Returns the state. Everything that the kernel wrote before this state is visible to later reads.
     pub fn state(&self) -> State {
         State(self.state.load(Acquire))
     }
@@ -156,10 +156,10 @@ impl Slot {
         key
     }
 
-    /// Sets everything to 0 except the epoch, which is increased by one. The state comes last: a slot with a tag and
-    /// without a state is being filled.
+    /// Sets everything to 0 except the epoch, which is increased by one. The state comes last, since a slot with a tag
+    /// but without a state counts as one that the kernel is filling.
     pub fn clear(&self) {
-        // Every field is named here, so that the compiler reports a missing one.
+        // Every field is named here, so that the compiler reports a new field that is not cleared.
         let Self {
             cookie,
             owner,

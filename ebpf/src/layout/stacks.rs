@@ -4,7 +4,7 @@ use super::{word32, word64};
 
 /// Flag of [`Record::flags`]: the call sent; otherwise it received.
 pub const SENT: u32 = 1;
-/// Record without a call: the thread receives bytes in a way that no call reports, such as `splice()`.
+/// Record without a call (a claim): the thread receives bytes in a way that no call reports, such as `splice()`.
 pub const CLAIM: u32 = 1 << 1;
 /// A copy of the top of the user stack follows.
 pub const COPIED: u32 = 1 << 2;
@@ -39,7 +39,7 @@ pub type Options = [u64; 2];
 pub struct Record<'a> {
     /// Number of the slot in the flow table in which the call was counted.
     pub slot: u32,
-    /// Epoch of the slot at that time.
+    /// Epoch of the slot when the call was counted.
     pub epoch: u32,
     /// Number of bytes that the call moved.
     pub bytes: u32,

@@ -6,11 +6,11 @@ use crate::h1::side_of;
 use crate::parser::Parser;
 use crate::{Side, Sink, Start, Way, h1, h2};
 
-/// Maximum number of bytes kept of a direction until the protocol is known. An HTTP/2 server may send its first frames
-/// before the client's preface.
+/// Maximum number of bytes kept of a direction until the protocol is known. Both directions are kept, since an HTTP/2
+/// server may send its first frames before the client's preface.
 const MAX_KEPT: usize = 16 << 10;
-/// Number of pieces that are not HTTP, although the kernel marked them as the start of a message, after which a
-/// connection that is older than the trace counts as another protocol.
+/// A connection that is older than the trace counts as another protocol after this many pieces that the kernel marked
+/// as the start of a message, although they are not HTTP.
 const MAX_MISSES: u32 = 16;
 
 /// The parser of a connection, whatever its protocol.
@@ -101,8 +101,8 @@ impl Dialogue {
         self.replay(way.other(), other, sink);
     }
 
-    /// Handles first bytes that are not HTTP. On a connection that is older than the trace, detection starts again
-    /// until there were [`MAX_MISSES`] such pieces, because the piece may have come from the middle of a message.
+    /// Handles first bytes that are not HTTP. On a connection that is older than the trace, their piece may have come
+    /// from the middle of a message, so detection starts again until there were [`MAX_MISSES`] such pieces.
     fn miss(&mut self) {
         self.misses += 1;
         let again = self.is_joined() && self.misses < MAX_MISSES;

@@ -61,7 +61,8 @@ impl Connection {
         self.release();
     }
 
-    /// Handles the FIN of a direction. `sequence` is its sequence number, which follows that of the last byte.
+    /// Handles the FIN of a direction. `sequence` is the sequence number of the FIN, which follows that of the last
+    /// byte.
     pub fn fin(&mut self, way: Way, sequence: u32, time: u64, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
         if self.is_over() {
@@ -75,7 +76,7 @@ impl Connection {
     /// if the last pieces may be missing.
     pub fn close(&mut self, time: u64, lost: bool, sink: &mut dyn Sink) {
         self.last = self.last.max(time);
-        // The direction of the requests is first, because responses are paired with them.
+        // The direction of the requests is closed first, because responses are paired with requests.
         let mut ways = Way::BOTH;
         if self.side() == Some(Side::Client) {
             ways.reverse();
@@ -89,8 +90,8 @@ impl Connection {
         }
     }
 
-    /// Returns whether the traced socket is the server's or the client's, once that is known. For an HTTP/2 connection
-    /// that is older than the trace, the side is only in its exchanges.
+    /// Returns the role of the traced socket, once it is known. For an HTTP/2 connection that is older than the trace,
+    /// only the exchanges have the role, in [`Exchange::side`](crate::Exchange::side).
     pub fn side(&self) -> Option<Side> {
         self.dialogue.side()
     }
@@ -117,9 +118,9 @@ impl Connection {
         self.dialogue.under_way()
     }
 
-    /// Returns the sequence numbers of the next bytes by [`Way::index`], if the connection pauses. A connection pauses
-    /// if a message certainly begins at the next byte of both directions and no exchange is under way; for HTTP/2, it
-    /// is enough that frames begin there.
+    /// Returns the sequence numbers of the next bytes by [`Way::index`], if the connection pauses: a message certainly
+    /// begins at the next byte of both directions and no exchange is under way; for HTTP/2, it is enough that frames
+    /// begin there. Kernel programs that have lost their position in the connection continue there.
     pub fn pause(&self) -> Option<[u32; 2]> {
         let [received, sent] = &self.streams;
         let next = [received.next()?, sent.next()?];

@@ -52,7 +52,7 @@ impl Sink for Record {
     }
 }
 
-/// A connection under test, with the next sequence number of each direction. The clock counts pieces and FINs.
+/// A connection under test, with the next sequence number of each direction. `time` counts pieces and FINs.
 #[derive(Debug)]
 struct Talk {
     connection: Connection,
@@ -107,7 +107,7 @@ impl Talk {
         self.sequence[way.index()] = self.sequence[way.index()].wrapping_add(length);
     }
 
-    /// Passes a piece that is marked as one before which others were lost.
+    /// Passes a piece with [`Piece::lost_before`]: others before it were lost.
     fn after_loss(&mut self, way: Way, text: &str) {
         self.piece(way, text.as_bytes(), text.len(), true, true);
     }

@@ -3,7 +3,7 @@
 use super::Histogram;
 use crate::{Exchange, Reason, Status};
 
-/// Nanoseconds in a microsecond.
+/// Number of nanoseconds in a microsecond, the unit of [`Counts::durations`].
 const NANOSECONDS: u64 = 1_000;
 
 /// The class of an exchange's final status.

@@ -23,7 +23,7 @@ pub const LONGEST: u64 = 3_600_000_000;
 /// Number of significant decimal digits of a duration, by which the crate hdrhistogram chooses its buckets.
 const DIGITS: u8 = 1;
 
-/// Maximum number of buckets in use of a histogram that keeps a list of them.
+/// Maximum number of buckets in a list ([`Buckets::Sparse`]); a histogram with more has an array.
 const MAX_SPARSE: usize = 64;
 
 /// Maximum number of durations in a histogram; further ones are not counted. With a million durations a second, the
@@ -115,7 +115,7 @@ impl Histogram {
     pub fn latency(&self) -> Latency {
         let dense = self.dense();
         let at = |percent: u64| {
-            // If the percentile is the last duration of all, it is the longest one, whose exact value is known.
+            // Of few durations, the percentile is the longest one (p99 of 50, for example), whose exact value is known.
             if dense.len().saturating_mul(percent).div_ceil(100) == dense.len() {
                 return self.max;
             }

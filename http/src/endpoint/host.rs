@@ -21,7 +21,7 @@ pub fn normalise(host: &str) -> Cow<'_, str> {
     }
     match split(host) {
         Some((name, port)) if DEFAULT_PORTS.contains(&port) => lower(name),
-        // Nothing was removed between name and port (a final dot), so the host needs no other text than its own.
+        // No final dot was removed between name and port, so the host needs no other text than its own.
         Some((name, port)) if name.len() + 1 + port.len() == host.len() => lower(host),
         Some((name, port)) => Cow::Owned(format!("{}:{port}", lower(name))),
         None => Cow::Borrowed(INVALID),

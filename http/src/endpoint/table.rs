@@ -30,7 +30,7 @@ pub const MAX_HOSTS: usize = 64;
 /// Maximum number of owners of a table.
 pub const MAX_OWNERS: usize = 1_000;
 
-/// When there are [`MAX_OWNERS`] owners and another one comes, one in this many is folded.
+/// When there are [`MAX_OWNERS`] owners and another one comes, one owner in this many is folded into [`Table::rest`].
 const FOLDED_OWNERS: usize = 4;
 
 /// Counts of exchanges by owner and endpoint, since the table began and in the current interval (see
@@ -74,7 +74,7 @@ pub struct Table<Owner> {
 pub struct Interval<Owner> {
     /// Rows with requests in the interval, those with the most requests first.
     pub rows: Vec<Row<Owner>>,
-    /// Counts of owners that were folded, so that they have no rows.
+    /// Counts of owners that have no rows because they were folded.
     pub rest: Counts,
     /// Sums of all exchanges in the interval.
     pub totals: Totals,
@@ -155,7 +155,7 @@ impl<Owner: Clone + Eq + Hash> Table<Owner> {
         self.totals.all()
     }
 
-    /// Returns the counts since the table began of owners that were folded, so that they have no rows.
+    /// Returns the counts, since the table began, of owners that have no rows because they were folded.
     pub fn rest(&self) -> Counts {
         self.rest.all()
     }

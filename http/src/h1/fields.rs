@@ -23,7 +23,7 @@ enum Length {
     Invalid,
 }
 
-/// The last transfer coding of a message, without `identity`; only a final `chunked` frames the body.
+/// The last transfer coding of a message other than `identity`; only a final `chunked` frames the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Coding {
     #[default]

@@ -98,7 +98,8 @@ fn fields<'a>(headers: &[Header<'a>]) -> Fields<'a> {
     fields
 }
 
-/// Returns a parser as lenient as servers and clients are.
+/// Returns a parser as lenient as servers and clients are: it accepts several spaces in the first line, and skips
+/// invalid fields.
 fn config() -> ParserConfig {
     let mut config = ParserConfig::default();
     config

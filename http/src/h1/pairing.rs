@@ -10,7 +10,7 @@ use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
 /// Maximum number of requests of a connection that wait for their responses. Further ones are unobserved.
 pub(super) const MAX_OUTSTANDING: usize = 128;
-/// Capacity up to which the empty queue keeps its memory.
+/// Capacity in requests that a queue keeps when it becomes empty; the memory of a larger one is freed.
 const IDLE_CAPACITY: usize = 4;
 
 /// A request that waits for its response, or for its own end.
@@ -100,7 +100,8 @@ impl Pairing {
         self.queue.iter().chain(answered).filter(|request| !request.counted).count()
     }
 
-    /// Returns whether certainly no exchange is under way, not even one whose request was lost.
+    /// Returns whether certainly no exchange is under way, not even one whose request was lost (see
+    /// [`crate::Connection::pause`]).
     pub(super) fn pauses(&self) -> bool {
         self.queue.is_empty()
             && matches!(self.receiving, Receiving::Nothing)
@@ -305,8 +306,9 @@ impl Pairing {
         }
     }
 
-    /// Handles a loss of the position in the direction of the responses. If `between`, the missing bytes may belong to
-    /// no request in the queue; otherwise they certainly belong to the response of the oldest one.
+    /// Handles a loss of the position in the direction of the responses. If `between`, the missing bytes may lie
+    /// between responses, and belong to no request in the queue; otherwise they certainly belong to the response of the
+    /// oldest one.
     pub(super) fn response_hole(&mut self, reason: Reason, between: bool, sink: &mut dyn Sink) {
         let ignored = self.responding == Responding::Ignored;
         let open = self.queue.len() as u64;
@@ -321,7 +323,8 @@ impl Pairing {
         self.responding = Responding::Nothing;
     }
 
-    /// Handles bytes in the direction of the responses that were not read and may have been any response.
+    /// Handles bytes in the direction of the responses that were not read. They may have been the responses of all
+    /// waiting requests, so they count as a hole.
     pub(super) fn unread(&mut self, sink: &mut dyn Sink) {
         if self.is_waiting() {
             self.response_hole(Reason::MissingBytes, true, sink);
@@ -349,7 +352,7 @@ impl Pairing {
         let oldest = self.pop();
         self.receiving = Receiving::Nothing;
         self.responding = Responding::Nothing;
-        // What looked like later requests belonged to the new protocol, or is never answered as HTTP/1.
+        // What looked like later requests was data of the new protocol, or is never answered as HTTP/1.
         self.drop_queue(Reason::Malformed, sink);
         oldest.filter(|oldest| !oldest.counted).map(|oldest| oldest.exchange)
     }
@@ -365,8 +368,8 @@ impl Pairing {
         }
     }
 
-    /// Reports every open exchange at the end of the connection. `lost` is the reason why responses may have been
-    /// missed, if they may.
+    /// Reports every open exchange at the end of the connection. If responses may have been missed, `lost` is the
+    /// reason why, and the open exchanges count as unobserved for that reason.
     pub(super) fn close(&mut self, time: u64, lost: Option<Reason>, sink: &mut dyn Sink) {
         let early = std::mem::replace(&mut self.receiving, Receiving::Nothing);
         if let Some(reason) = lost {

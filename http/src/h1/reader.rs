@@ -11,8 +11,8 @@ use super::{MAX_HEAD, Malformed, head};
 /// Number of first bytes of a head that [`plausible`] checks; a method must end within them.
 const PROBE: usize = 64;
 
-/// Length in bytes from which an unfinished request line counts as containing everything that is kept of a request
-/// line: the method, the host and the path.
+/// Length in bytes from which an unfinished request line counts as containing everything that the parser keeps of one:
+/// the method, the host and the path.
 const CUT_LINE: usize = 4_096;
 
 /// The kind of messages in a direction.
@@ -67,7 +67,7 @@ impl Reader {
 pub(super) struct Head {
     /// The bytes of the head so far; empty if the head came in a single piece.
     kept: Vec<u8>,
-    /// The last bytes so far, as the search for the empty line that ends the head needs them.
+    /// The last bytes so far, which may be the beginning of the empty line that ends the head.
     ending: Ending,
     /// Time of the first byte of the head.
     pub(super) began: u64,
@@ -107,9 +107,9 @@ pub(super) enum Step<'a> {
     More,
     /// The bytes are not a head.
     Invalid,
-    /// The head is longer than [`MAX_HEAD`]; has its first bytes.
+    /// The head is longer than [`MAX_HEAD`]. The value is its first bytes.
     TooLarge(Vec<u8>),
-    /// The head is complete; has all of its bytes.
+    /// The head is complete. The value is the whole head.
     Complete(Cow<'a, [u8]>),
 }
 
@@ -125,8 +125,8 @@ impl Head {
     }
 
     /// Returns the bytes so far with an ending that makes them a valid request head, and the number of bytes without
-    /// that ending. Returns `None` if the request line may lack a part that is kept, or if it is uncertain that a
-    /// request begins here.
+    /// that ending. Returns `None` if the request line may still lack the method, the host or the path, or if it is
+    /// uncertain that a request begins here.
     pub(super) fn cut(&self) -> Option<(Vec<u8>, usize)> {
         if self.unsure || !(self.line_ended || self.kept.len() >= CUT_LINE) {
             return None;

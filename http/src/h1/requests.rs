@@ -111,7 +111,8 @@ impl Parser {
         } else if unsure {
             self.request = Reader::Lost;
         } else {
-            // A server answers such bytes as well, with an error response that belongs to no other request.
+            // A server answers an invalid head as well, with an error response that belongs to no other request, so the
+            // head counts as a request.
             sink.unobserved(self.pairing.side(), Reason::Malformed, 1);
             self.lose_request(Reason::Malformed, sink);
         }

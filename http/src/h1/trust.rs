@@ -42,8 +42,8 @@ pub(super) struct Trust {
     answered: bool,
     /// True if the last request began while no response was being received, and no response has begun since.
     unanswered: bool,
-    /// True if two requests began and no response seems to have begun between them. The next response confirms this as
-    /// `pipelines`; a loss of responses that shows before refutes it.
+    /// True if two requests began and no response seems to have begun between them. The next response confirms that the
+    /// client pipelines, unless a loss of responses is noticed first.
     suspected: bool,
 }
 

@@ -32,7 +32,7 @@ impl Block {
         Self { frame, promised: None, began, wire, frames: 1, content: Some(Vec::new()) }
     }
 
-    /// Counts a CONTINUATION frame.
+    /// Counts a CONTINUATION frame of the block. Above [`MAX_FRAMES`], the content is dropped.
     pub(super) fn continue_with(&mut self, frame: Frame) {
         self.wire += HEADER as u64 + u64::from(frame.length);
         self.frames += 1;
@@ -41,7 +41,7 @@ impl Block {
         }
     }
 
-    /// Adds bytes of a frame's payload.
+    /// Adds bytes of a frame's payload. Above [`MAX_BLOCK`], the content is dropped.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         if let Some(content) = &mut self.content {
             if content.len() + bytes.len() > MAX_BLOCK {

@@ -8,8 +8,8 @@ const METHOD: usize = 32;
 const HOST: usize = 255;
 /// Maximum number of bytes that are kept of a path.
 const PATH: usize = 1024;
-/// Maximum number of bytes that are kept of a value that is only compared or parsed. A longer value is not one of those
-/// looked for.
+/// Maximum number of bytes that are kept of a value that is only compared with a constant or parsed as a number. A
+/// longer value equals no such constant and is no valid number.
 const SHORT: usize = 16;
 
 /// The name of a field. Names that are not evaluated are not distinguished.
@@ -58,7 +58,7 @@ impl Name {
             Self::Path => Some(cut(path(value), PATH)),
             Self::Status | Self::GrpcStatus => Some(cut(value, SHORT)),
             // The type ends before a suffix such as `+proto`. gRPC-Web has another type, and does not count as gRPC,
-            // because it sends its status in the body.
+            // because it sends its gRPC status in the body.
             Self::ContentType => {
                 let essence =
                     value.split(|byte| matches!(byte, b';' | b'+' | b' ')).next().unwrap_or_default();
@@ -96,7 +96,8 @@ fn cut(value: &[u8], limit: usize) -> Box<str> {
 /// The evaluated fields of a header block.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// Name of the first field. In a valid head it is a pseudo-header, and in trailers it is not.
+    /// Name of the first field. In a valid head it is a pseudo-header, and in trailers it is not, which distinguishes
+    /// them.
     first: Option<Name>,
     /// True if there is a pseudo-header that only requests have.
     request: bool,

@@ -19,7 +19,7 @@ pub(super) enum Event {
     Block(Block),
     /// A stream was reset.
     Reset(u32),
-    /// The sender did not and will not process streams with higher numbers that the peer opened.
+    /// GOAWAY: the sender has not processed, and will not process, the peer's streams with higher numbers.
     GoAway(u32),
     /// The position is lost: the bytes at a place where a frame should begin are not a frame. The caller must then call
     /// [`Half::lose`].
@@ -202,7 +202,8 @@ impl Half {
             (Some(block), Kind::Continuation) if block.frame.stream == frame.stream => {
                 block.continue_with(frame);
             }
-            // The frames of a block follow each other without others between them.
+            // The frames of a header block follow each other without other frames between them (RFC 9113, section
+            // 6.10), so this one is an error.
             (Some(_), _) => return Some(MALFORMED),
             (None, Kind::Continuation) if lost.is_none() => return Some(MALFORMED),
             (None, Kind::Headers | Kind::PushPromise) => self.block = Some(Block::new(frame, began)),
@@ -245,7 +246,8 @@ impl Half {
 
     /// Handles the end of a frame other than DATA.
     fn end_frame(&mut self, frame: Frame) -> Option<Event> {
-        // More CONTINUATION frames may follow of a block whose beginning was lost, and this position is only a guess.
+        // This position is only a guess, because more CONTINUATION frames may follow of a block whose beginning was
+        // lost.
         let orphan = frame.kind == Kind::Continuation && self.block.is_none() && !frame.has(END_HEADERS);
         self.state = State::header(orphan.then_some(Reason::MissingBytes));
         match frame.kind {

@@ -23,7 +23,7 @@ pub(super) use table::STATIC;
 
 use super::fields::Name;
 
-/// Maximum size of a table, as RFC 7541 computes it; further old entries are evicted. Browsers ask for 64 KiB.
+/// Maximum size of a table in bytes, as RFC 7541 computes it; further old entries are evicted. Browsers ask for 64 KiB.
 pub(super) const MAX_TABLE: usize = 64 << 10;
 /// Maximum size of a table before its first size update (RFC 9113, section 6.5.2).
 const INITIAL_TABLE: usize = 4096;
@@ -103,8 +103,8 @@ impl Table {
         Ok(())
     }
 
-    /// Decodes one representation. Returns true if it was a field, and false if it was a size update. `begun` is true
-    /// if a field came before in this block; a size update is invalid then.
+    /// Decodes one representation (RFC 7541, section 6). Returns true if it was a field, and false if it was a size
+    /// update. `begun` is true if a field came before in this block; a size update is invalid then.
     fn decode_field(
         &mut self,
         input: &mut Octets<'_>,

@@ -5,7 +5,7 @@ use crate::{Exchange, Protocol, Reason, Side, Sink, Status};
 
 /// The receiver of a connection's reports, with the side that each report needs.
 pub(super) struct Out<'a> {
-    /// The end of the connection that the traced socket is.
+    /// The role of the traced socket.
     pub(super) side: Side,
     /// The receiver.
     pub(super) sink: &'a mut dyn Sink,
@@ -21,7 +21,7 @@ impl Out<'_> {
 /// The known facts about a request.
 #[derive(Debug)]
 pub(super) struct Request {
-    /// Method; it, `host` and `path` are as in [`Exchange`].
+    /// Method, in the form of [`Exchange::method`]; `host` and `path` likewise.
     pub(super) method: Box<str>,
     pub(super) host: Box<str>,
     pub(super) path: Box<str>,
@@ -77,8 +77,8 @@ impl Response {
     pub(super) fn headers(&mut self, block: &Block, fields: Fields, doubt: bool) -> bool {
         let end = block.frame.has(END_STREAM);
         let head = match self.status {
-            // A block that begins with a field of unknown name may be a head or trailers. In doubt it is not taken for
-            // a head.
+            // A block that begins with a field of unknown name may be a head or trailers. If the final head may have
+            // passed unseen, such a block is not taken for the head.
             None => fields.status.is_some() || (fields.may_be_head() && !doubt),
             // The supposed final head had an unknown status. It was an interim one if this block is a head, too: this
             // block has a status, or does not end the stream, as trailers would.
@@ -100,8 +100,8 @@ impl Response {
         self.status.is_some()
     }
 
-    /// Forgets the time of a head with an unknown status that no body followed: it may have been an interim head, and
-    /// the final one came later or is missing.
+    /// Forgets the time of a head with an unknown status that no body followed. That head may have been an interim one,
+    /// and the final one came later or is missing.
     pub(super) fn forget_interim(&mut self) {
         if self.status == Some(Status::Unknown) && !self.body {
             self.first_byte = None;
@@ -109,7 +109,7 @@ impl Response {
     }
 }
 
-/// An open stream.
+/// A stream whose exchange is not reported yet.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) request: Request,

@@ -29,7 +29,7 @@ use crate::Reason;
 
 /// Maximum number of streams of a connection that are followed at a time. Servers usually allow 100 to 250.
 pub(super) const MAX_STREAMS: usize = 1024;
-/// Capacity up to which the empty table keeps its memory.
+/// Capacity in streams that the table keeps when it becomes empty; the memory of a larger one is freed.
 const KEPT_CAPACITY: usize = 64;
 
 /// The open streams of a connection.
@@ -42,7 +42,7 @@ pub(super) struct Streams {
     answered: u32,
     /// Open streams that the client reset: time of the reset, and number of the stream.
     cancelled: BTreeSet<(u64, u32)>,
-    /// Number of bytes of the methods, hosts and paths of all requests.
+    /// Number of bytes of the methods, hosts and paths of all open streams.
     text: usize,
 }
 
@@ -73,7 +73,7 @@ impl Streams {
         id % 2 == 1 && id > self.highest
     }
 
-    /// Records that the client opened a stream, whether or not it is followed.
+    /// Records that the client opened a stream, also if there is no room to follow it.
     pub(super) fn opened(&mut self, id: u32) {
         self.highest = self.highest.max(id);
     }
@@ -93,7 +93,7 @@ impl Streams {
             out.unobserved(Reason::NoMemory);
             return;
         }
-        // The response came first, while earlier bytes of the client were still missing.
+        // The response was seen first, while earlier bytes of the client were still missing, and was not kept.
         let missed = id % 2 == 1 && id <= self.answered;
         let doubt = doubt.or(missed.then_some(Reason::MissingBytes));
         // A stream of this number is already open only if the server violates the protocol by promising it twice.
@@ -231,7 +231,7 @@ impl Streams {
         }
     }
 
-    /// Handles the end of a response.
+    /// Handles the end of a response. If no final head was seen, the exchange is unobserved.
     fn end_response(&mut self, id: u32, time: u64, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&id) else { return };
         if stream.response.status.is_none() {
@@ -246,9 +246,9 @@ impl Streams {
         }
     }
 
-    /// Reports one stream to make room for another: the first that the client reset; else one that only waits for the
-    /// end of its request; else one in doubt. Of the latter two, the one with the lowest number is chosen. Returns
-    /// false if there is none.
+    /// Reports one stream to make room for another. It takes the stream that the client reset first; else, of those
+    /// that only wait for the end of their request, the one with the lowest number; else, of those in doubt, the one
+    /// with the lowest number. Returns false if there is none.
     fn make_room(&mut self, out: &mut Out<'_>) -> bool {
         let least = |wanted: fn(&Stream) -> bool| {
             self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(id, _)| *id).min()

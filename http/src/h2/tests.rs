@@ -45,7 +45,7 @@ const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/a?b=c")];
 const OK: &[(&str, &str)] = &[(":status", "200"), ("content-type", "text/plain")];
 
-/// The parser of a traced server's connection, with an encoder for each direction. The clock counts calls of
+/// The parser of a traced server's connection, with an encoder for each direction. `time` counts calls of
 /// [`Self::bytes`] and [`Self::close`].
 struct Fixture {
     parser: Parser,

@@ -196,7 +196,8 @@ fn bodies_may_be_longer_than_sequence_numbers_reach() {
             ["1: ab".to_owned(), format!("2: skipped {length}"), "2: cd starts".into()]
         );
     }
-    // A duplicate near the beginning of such a body is not taken for bytes near its end.
+    // A duplicate of a body's first bytes is not taken for bytes near the end of the body, although the sequence
+    // numbers there are nearly the same.
     let mut fixture = Fixture::new((1 << 32) + 2);
     fixture.piece(0, "ab").piece(0, "ab").piece(2, "c");
     assert_eq!(fixture.lines(), ["1: ab", "3: c"]);

@@ -21,7 +21,7 @@ use crate::{
 
 /// Time after which a conversation counts as stuck, and the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Size of the pipe for everything that one end sends, in bytes.
+/// Size in bytes of the pipe to hyper, which must hold everything that one end sends.
 const ROOM: usize = 1 << 20;
 
 /// Maximum length of a method that this crate keeps, in bytes.

@@ -18,7 +18,7 @@ use crate::{
 
 /// Time after which a conversation counts as stuck, and the test fails.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Size of the pipe for everything that one end sends, in bytes.
+/// Size in bytes of the pipe to h2, which must hold everything that one end sends.
 const ROOM: usize = 1 << 20;
 
 /// Number of times to yield to the scheduler, after which the other end has done everything that it can do without
@@ -57,7 +57,7 @@ fn requests(planned: &[Planned]) -> Vec<u8> {
             }
             open.push((response, body));
         }
-        // An empty SETTINGS frame lets the client continue.
+        // An empty SETTINGS frame completes the server's part of the handshake, so that the client sends its requests.
         writes.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("there is room");
         // The requests are never answered, so the client has nothing more to send after some turns.
         let (mut sent, mut part) = (Vec::new(), [0; 4_096]);
@@ -92,7 +92,8 @@ fn serve(bytes: &[u8]) -> (Vec<(String, String)>, Vec<u8>) {
         let talked = async {
             // Writing fails if the server closes before it has read everything.
             drop(writes.write_all(bytes).await);
-            // The server serves nothing more once its input has ended, so it gets time before that.
+            // The server serves nothing more once its input has ended, so the input stays open until it had time to
+            // serve all.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }

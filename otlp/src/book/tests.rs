@@ -188,7 +188,7 @@ fn a_trace_that_is_made_anew_waits_until_its_predecessor_is_told() {
         trace.metadata.uid = Some(uid.into());
         Snapshot::of(&trace).unwrap()
     };
-    // The order of the UIDs differs from the order of the traces.
+    // The newer trace has the lower UID, so an order by UID would be wrong.
     let (old, new) = (made("f", 5), made("a", 3));
     let mut book = Book::new(Limits::default(), true);
     book.update(&old, now());
@@ -198,7 +198,7 @@ fn a_trace_that_is_made_anew_waits_until_its_predecessor_is_told() {
     assert_eq!((told(&book), book.traces()), (5, 2));
     book.delivered(&[old.id()]);
     assert_eq!((told(&book), book.traces()), (3, 1));
-    // The end of the predecessor was not observed.
+    // A third trace appears though the deletion of the second was not reported.
     book.update(&made("c", 9), now());
     assert_eq!(told(&book), 3);
     book.delivered(&[new.id()]);
@@ -217,7 +217,7 @@ fn a_status_whose_flows_exceed_its_totals_is_cut_to_them() {
     assert!(told.values().all(|value| *value >= 0), "{told:?}");
 }
 
-/// Processes choose their own names.
+/// A process can give itself a name with control characters.
 #[test]
 fn control_characters_reach_no_attribute() {
     let mut book = Book::new(Limits::default(), true);

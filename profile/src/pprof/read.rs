@@ -170,7 +170,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// A field's value.
+/// The value of a field in the encoding of protocol buffers. `Other` is a number of fixed size, which no field of a
+/// profile has.
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -213,7 +214,7 @@ fn message<T: Message + Default>(bytes: &[u8]) -> Result<T, ReadError> {
     Ok(T::decode(bytes)?)
 }
 
-/// Checks that a text is valid UTF-8.
+/// Returns bytes as text, which must be valid UTF-8 of at most [`MAX_TEXT`] bytes.
 fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     if bytes.len() > MAX_TEXT {
         return Err(ReadError::TooLarge { most: MAX_TEXT as u64, what: "bytes in one text" });
@@ -221,7 +222,7 @@ fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     str::from_utf8(bytes).map_err(|_| ReadError::Foreign("a text is not UTF-8"))
 }
 
-/// Functions, processes and texts by their ids.
+/// Functions by the ids of their locations, and processes by their owners, so that each is made once.
 #[derive(Debug)]
 struct Tables<'a, 'r> {
     /// Functions by location; `None` for the frames that identify a stack's owner.

@@ -30,8 +30,8 @@ const OF_MANY: u64 = 2 << 30;
 const OF_THING: u64 = 256;
 /// Bytes deducted for a function on a stack.
 const OF_FRAME: u64 = 32;
-/// Divisor of the length of a function's name, which is also deducted for each function on a stack, because comparing two
-/// stacks reads the names of their functions.
+/// The length of a function's name, divided by this number, is deducted for each function on a stack in addition,
+/// because comparing two stacks reads the names of their functions.
 const OF_NAME: u64 = 8;
 
 /// Memory that several profiles from files may take together.
@@ -80,7 +80,8 @@ impl Default for Room {
 pub(super) struct OneRoom {
     left: u64,
     total: u64,
-    /// Total of the room for several profiles, if less of that is left than one profile may take.
+    /// Total of the [`Room`], in bytes, if less is left in it than one profile may take. An error then says that all
+    /// profiles together are too large.
     shared: Option<u64>,
 }
 

@@ -109,7 +109,7 @@ fn a_profile_of_something_else_is_named_so() {
     assert!(Graph::from_pprof(b"sent;main 5\n").is_err());
 }
 
-/// A minimal profile, with `texts` after four texts that every one of ours has.
+/// A minimal profile. `texts` follow in its string table after four texts that it needs itself.
 fn bare(texts: &[&str]) -> message::Profile {
     let table = ["", "calls", "bytes", "coverage: {}"].iter().chain(texts).map(|text| (*text).to_owned());
     message::Profile {
@@ -257,7 +257,7 @@ fn go_reads_it() {
         assert!(raw.contains(line), "{line}: {raw}");
     }
     let Some(top) = go_pprof(&["-top", "-nodefraction=0"]) else { return };
-    // Flat and cumulative bytes are the default output.
+    // The numbers in the columns for flat and cumulative values are bytes, the default type.
     assert!(top.contains("Type: bytes"), "{top}");
     let row =
         |name: &str| top.lines().find(|line| line.ends_with(name)).unwrap_or_else(|| panic!("{name}: {top}"));

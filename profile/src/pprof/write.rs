@@ -15,7 +15,7 @@ use crate::{
     folded::{root_frames, way},
 };
 
-/// Fraction of the allowed size that another attempt at a bounded profile aims at: nine tenths.
+/// Fraction of the allowed size that the next attempt aims at if a profile was too large: nine tenths.
 const AIM: (usize, usize) = (9, 10);
 
 /// A profile could not be written.

@@ -19,9 +19,9 @@ fn both_ways_are_in_one_picture_with_titles_that_read_well() {
     }
     assert!(svg.contains("1.2 MiB sent, 500 B received by cgroup /shop"), "{svg}");
     assert!(svg.contains("2023-11-14 22:13:20 UTC · 10.0 s · 100 % at their own call"), "{svg}");
-    // The part of the library's style sheet that is changed exists.
+    // [`with_style`] has found the parts of inferno's style sheet that it changes.
     assert!(svg.contains("font-size:14px; font-weight:bold") && svg.contains("opacity:0.7"), "{svg}");
-    // The part of the library's script that is changed exists.
+    // [`with_width`] has found the part of inferno's script that it changes.
     assert!(svg.contains("Math.max(1, svg.width.baseVal.value - xpad * 2)"), "{svg}");
     // The two trees are side by side.
     let sent = &svg[svg.find("<title>sent").unwrap()..];
@@ -114,7 +114,7 @@ fn nothing_is_no_picture() {
 #[test]
 fn a_picture_of_very_many_stacks_is_bounded_and_keeps_the_large_ones() {
     let names: Vec<String> = (0..160_000).map(|number| format!("function_{number}")).collect();
-    // Stacks that have only the first function in common.
+    // The 4,000 stacks have no function in common.
     let mut stacks: Vec<(Way, Vec<&str>, u64)> =
         names.chunks(40).map(|names| (Way::Sent, names.iter().map(String::as_str).collect(), 1)).collect();
     stacks.push((Way::Sent, vec!["large"], 4000));

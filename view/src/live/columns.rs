@@ -5,7 +5,7 @@ use crate::{rows::View, sort, units::Units};
 /// A column of the table of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Column {
-    // In the order of their positions on the screen.
+    // Variants are in the order of the columns on the screen, by which they are sorted.
     Name,
     Owner,
     Pod,
@@ -46,9 +46,9 @@ pub(super) const MARKS: usize = 3;
 pub(super) struct Choice {
     pub(super) view: View,
     pub(super) units: Units,
-    /// True if amounts take the positions of rates.
+    /// True if totals are shown in the positions of rates (key `t`).
     pub(super) is_of_totals: bool,
-    /// True if columns of details are more important than bars.
+    /// True if columns of details are more important than bars (key `w`).
     pub(super) is_wide: bool,
     pub(super) has_pods: bool,
     pub(super) has_containers: bool,
@@ -98,7 +98,7 @@ impl Choice {
             if columns.contains(&column) {
                 continue;
             }
-            // The name and the rates are always shown.
+            // The first three columns, the name and two numbers, are always shown.
             let reserved = if columns.len() > 3 { reserved } else { 0 };
             if needed + reserved > room && columns.len() >= 3 {
                 break;
@@ -106,7 +106,7 @@ impl Choice {
             room = room.saturating_sub(needed);
             columns.push(column);
         }
-        // Amounts beside rates are shown together or not at all.
+        // The other numbers (amounts beside rates, or rates beside amounts) are shown together or not at all.
         let others = if self.is_of_totals { RATES } else { AMOUNTS };
         if !others.iter().all(|column| columns.contains(column)) && columns.len() > 3 {
             columns.retain(|column| !others.contains(column));

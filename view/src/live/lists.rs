@@ -1,4 +1,4 @@
-//! The other tabs: HTTP endpoints and the functions that move bytes, filtered and sorted.
+//! The tabs beside that of flows: HTTP endpoints, and the functions that move bytes; both filtered and sorted.
 
 use std::cmp::Reverse;
 

@@ -15,7 +15,7 @@ pub(super) struct Symbols {
     pub(super) separator: &'static str,
     /// Signs for a partly filled cell of a bar, from the smallest part to the whole cell.
     bar: &'static [&'static str],
-    /// Characters that replace the eight levels of a sparkline, if they must be replaced.
+    /// Characters for the eight levels of a sparkline; `None` if those of [`crate::history`] can be shown.
     levels: Option<[char; 8]>,
     is_ascii: bool,
 }

@@ -52,7 +52,7 @@ pub(super) struct End {
 /// The bytes between two ends.
 pub(super) struct Band {
     pub(super) path: String,
-    /// Number of the band's colour; [`ENDS`] is that of all others.
+    /// Number of the band's colour; [`ENDS`] for bands of the end that stands for all others.
     pub(super) color: usize,
     pub(super) bytes: u64,
     pub(super) title: String,

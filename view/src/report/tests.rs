@@ -100,7 +100,8 @@ fn the_policy_lets_the_pages_own_script_run_and_nothing_else() {
     let (script, _) = script.split_once("</script>").unwrap();
     let (_, style) = page.split_once("<style>").unwrap();
     let (style, _) = style.split_once("</style>").unwrap();
-    // Attributes escape quotes, which browsers decode.
+    // In the attribute of the page, quotes and plus signs are escaped as browsers decode them, and decoded here for the
+    // comparison.
     let policy = format!(
         "content=\"default-src 'none'; script-src {}; style-src {}; frame-src 'none'; img-src 'none'; base-uri 'none'; form-action 'none'\"",
         flame::source(script),

@@ -13,7 +13,7 @@ use super::series::{Series, Step};
 const WIDTH: f64 = 1000.0;
 /// Height of the areas, in pixels.
 const PLOT: f64 = 190.0;
-/// Maximum number of steps over time.
+/// Maximum number of steps of each area over time.
 const STEPS: usize = 240;
 /// Approximate number of lines of the scale.
 const LINES: f64 = 4.0;

@@ -58,7 +58,7 @@ fn both_ends_of_a_connection_are_one_row_unless_they_are_wanted() {
     assert_eq!(together.rows.len(), 4);
     let other_end = together.rows[0].other_end.as_ref().unwrap();
     assert_eq!((other_end.command.as_deref(), together.other_ends.flows), (Some("redis"), 1));
-    // A filter that matches one end of a connection shows the connection.
+    // A filter that matches only one end of a connection keeps the whole connection.
     let filter = Filter::parse("process:redis").unwrap();
     assert_eq!(rows(&snapshot, &Choice { filter, ..by(View::Connection) }).rows, together.rows[..1]);
     let apart = rows(&snapshot, &Choice { both_ends: true, ..by(View::Connection) });

@@ -1,4 +1,5 @@
-//! The controller's decisions at given times. Common steps are here, and tests of one subject in each file beside.
+//! The controller's decisions at given times. This file has common steps; each file in `tests/` has the tests of one
+//! subject.
 
 mod events;
 mod life;
@@ -92,7 +93,7 @@ fn one(state: &mut State, seconds: f64) -> Action {
     actions.remove(0)
 }
 
-/// Returns the object as it is after a write.
+/// Returns the object with the resource version that the API server gives it at its next write.
 fn newer(mut object: TrafficTrace) -> TrafficTrace {
     let version: u64 = object.metadata.resource_version.as_ref().unwrap().parse().unwrap();
     object.metadata.resource_version = Some((version + 1).to_string());

@@ -37,12 +37,13 @@ pub(super) struct Booking<'c, 'a, 'b> {
 }
 
 impl<'a> Booking<'_, 'a, '_> {
-    /// Counts the connection as one that is not followed.
+    /// Counts the connection as one that is not followed, because there are too many at once.
     pub(super) fn miss_connection(&mut self) {
         self.each_session(self.slot(), |http, _| http.miss_connection());
     }
 
-    /// Records that the connection uses TLS. Returns the process id if it is known by now.
+    /// Records that the connection uses TLS. Returns the id of its process, or `None` while the flow table has no
+    /// process for it.
     pub(super) fn speaks_tls(&mut self) -> Option<u32> {
         let slot = self.slot().filter(|slot| slot.state().phase() != PENDING && slot.pid() != 0)?;
         let (pid, command) = (slot.pid(), slot.comm.load());

@@ -24,16 +24,17 @@ use super::{
 const MOST_CONNECTIONS: usize = 131_072;
 /// Maximum memory of all parsers beyond their own size, in bytes.
 const MOST_MEMORY: usize = 64 << 20;
-/// Memory in bytes that a parser may always keep. Above the total limit, a connection whose parser holds more is given
-/// up.
+/// Memory in bytes that a parser may always keep. If all parsers hold more than [`MOST_MEMORY`], a connection whose
+/// parser holds more than this is given up.
 const SHARE: usize = 1 << 10;
 /// Maximum number of packets that are kept for connections that are not accepted yet.
 const MOST_EARLY: usize = 1024;
-/// Maximum number of cgroups for which given-up packets are counted.
+/// Maximum number of cgroups for which [`Connections::early_given_up`] counts.
 const MOST_CGROUPS: usize = 4096;
 /// Interval between searches for connections whose end was not seen.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection without packets for this time is looked up in the flow table, because its end may have been lost.
+/// A connection without packets for this time is ended if it has no slot in the flow table: the record of its end was
+/// lost.
 const IDLE_NANOSECONDS: u64 = 30_000_000_000;
 /// Time for which packets may still arrive out of order after both directions of a connection have ended.
 const LINGER_NANOSECONDS: u64 = 1_000_000_000;
@@ -77,19 +78,19 @@ pub(super) struct Connections {
     early_given_up: HashMap<u64, u64>,
     memory: usize,
     swept: Instant,
-    /// Cookies of sockets whose connections turned out not to be HTTP.
+    /// Cookies of sockets whose connections are not HTTP or are given up, until [`Connections::take_ignored`].
     ignored: Vec<u64>,
     /// Plain text whose connection is not known yet.
     waiting: Waiting,
     /// Cookies of sockets that use TLS and whose process is not known yet.
     strangers: Vec<u64>,
-    /// Cookies of TLS sockets with a direction that ended: since the last call of [`Connections::end_tls`], and before
-    /// it.
+    /// Cookies of TLS sockets with a direction that ended: after the last call of [`Connections::end_tls`], and before
+    /// that call.
     ending: [Vec<u64>; 2],
     /// Parts of plain text that the kernel need not copy, by cookie.
     skips: Vec<(u64, Skip)>,
-    /// Numbers of plain-text records lost until the previous sweep, and until the last sweep. A connection whose first
-    /// record is read now began after the previous sweep, but possibly before the last one.
+    /// Numbers of plain-text records lost by the last sweep but one, and by the last sweep. A connection whose first
+    /// record is read now may have begun before the last sweep, so its losses count from the first number on.
     texts_lost: [u64; 2],
     /// Positions at which messages begin again, for connections where the kernel lost its position, by cookie.
     pauses: HashMap<u64, Pause>,
@@ -115,13 +116,14 @@ impl Default for Connections {
 }
 
 impl Followed {
-    /// Returns the sink for the connection's exchanges. It borrows nothing of the connection.
+    /// Returns the sink for the connection's exchanges. The sink borrows nothing of the connection, so that the parser
+    /// can be used beside it.
     fn booking<'c, 'a, 'b>(&self, cookie: u64, books: &'c mut Books<'a, 'b>) -> Booking<'c, 'a, 'b> {
         Booking { cookie, cgroup: self.cgroup, ends: self.ends, tls: self.tls.is_some(), books }
     }
 
-    /// Ends the connection where it stands. `lost` is set if bytes of it may be missing. `texts_lost` is the number of
-    /// plain-text records lost so far, of all connections.
+    /// Ends the connection with the bytes that have arrived. `lost` is set if bytes of it may be missing. `texts_lost`
+    /// is the number of plain-text records lost so far, of all connections.
     fn close(&mut self, cookie: u64, lost: bool, texts_lost: u64, books: &mut Books<'_, '_>) {
         let mut sink = self.booking(cookie, books);
         let Some(tls) = &self.tls else {
@@ -217,7 +219,9 @@ impl Connections {
         let mut early = self.take_early(ends);
         early.sort_by_key(|early| early.sequence.wrapping_sub(of.first_received));
         let has_first = early.first().is_some_and(|early| early.sequence == of.first_received);
-        // If a connection was joined before anything was sent, the kernel knows both directions from the beginning.
+        // If its socket had sent nothing when a connection was joined, only received bytes are missing: those that came
+        // before the connection was accepted. With the first of these packets, both directions are known from the
+        // beginning.
         let start = match (knows(JOINED), knows(SENDS)) {
             (false, _) => Start::Whole,
             (true, true) if has_first => Start::Whole,

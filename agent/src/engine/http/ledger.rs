@@ -176,8 +176,8 @@ impl HttpLedger {
         self.connections_missing += 1;
     }
 
-    /// Counts exchanges whose flow has no slot, either because the session does not want it or because the table had no
-    /// room.
+    /// Counts exchanges whose flow has no slot, either because the session does not want the flow or because the flow
+    /// table had no room.
     pub(super) fn miss_slot(&mut self, cgroup: u64, count: u64) {
         if self.without_slot.len() < MOST_CGROUPS || self.without_slot.contains_key(&cgroup) {
             *self.without_slot.entry(cgroup).or_default() += count;
@@ -203,7 +203,7 @@ impl HttpLedger {
         }
     }
 
-    /// Counts a connection of this process that had no plain text.
+    /// Counts a connection of this process that ended without any plain text.
     pub(super) fn is_unread(&mut self, pid: u32) {
         if let Some(speaker) = self.tls.get_mut(&pid) {
             speaker.unread += 1;

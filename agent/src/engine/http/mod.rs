@@ -80,7 +80,8 @@ impl HttpFeed {
         let ledger = session.http.as_ref()?;
         let mut sum = HttpLost::default();
         for (cgroup, lost) in self.lost(session.spec.http.as_ref()?) {
-            // A cgroup whose ancestors are unknown counts as selected.
+            // Processes that are selected by id can be in any cgroup. Otherwise a cgroup whose ancestors are unknown
+            // counts as selected.
             if !session.spec.processes.is_empty() || session.spec.selects(cgroup, |id| folders.parent(id)) {
                 sum += ledger.lost_since(cgroup, &lost);
             }

@@ -20,7 +20,7 @@ const MOST_PIECES: usize = 16_384;
 const MOST_PROCESSES: usize = 16_384;
 /// Maximum number of channels that are remembered as given up.
 const MOST_GIVEN_UP: usize = 4096;
-/// Divisor of a limit: if there is no room left, a quarter of it is freed.
+/// Divisor of a limit: once the limit is reached, a quarter of it is freed.
 const FREED_PART: usize = 4;
 /// Maximum time for which pieces wait, in nanoseconds.
 const LONGEST_WAIT: u64 = 10_000_000_000;
@@ -63,7 +63,7 @@ pub(super) struct Tls {
     pub(super) pid: u32,
     /// The TLS library's own connection.
     channel: Option<Origin>,
-    /// Set if two of the library's connections claimed the socket.
+    /// Set if plain text of two library connections named this socket: then neither is believed.
     disputed: bool,
     /// Number of bytes that have passed, by direction.
     passed: [u64; 2],
@@ -73,7 +73,7 @@ pub(super) struct Tls {
     lost_before: u64,
     /// Set if the connection is older than the probes.
     joined: bool,
-    /// Present until a message is known to begin.
+    /// Present on a connection that is older than the probes, until the beginning of a message is found.
     joining: Option<Joining>,
 }
 
@@ -98,7 +98,7 @@ impl Tls {
     }
 
     /// Returns true if this is the connection of the channel. The first channel gets the connection. A second one means
-    /// that a socket was confused with another, and then neither is believed.
+    /// that one of the two was assigned to a wrong socket, and then neither is believed.
     pub(super) fn belongs_to(&mut self, channel: Origin) -> bool {
         self.disputed |= *self.channel.get_or_insert(channel) != channel;
         !self.disputed
@@ -112,17 +112,18 @@ impl Tls {
 
     /// Returns true if text is to be left out because no message is known to begin there.
     ///
-    /// A read that was under way when the probes were attached is not seen. If it belongs to a client, the response to
-    /// the first request that is seen may be lost with it, without a trace. A sent request therefore counts only after
-    /// a read was seen.
+    /// A read that was under way when the probes were attached is not seen. A client's read may return the response to
+    /// the first request that is seen, which would then be matched with the next response. A sent request therefore
+    /// counts only after a read was seen.
     pub(super) fn passes_over(&mut self, text: &Text) -> bool {
         let Some(joining) = &mut self.joining else { return false };
         let is_answer = text.bytes.starts_with(b"HTTP/1.");
-        // The preface is the first thing that is sent, so no earlier read can matter.
+        // The preface is the first thing that a client sends, so no read can have been missed before it.
         let is_preface = text.bytes.starts_with(b"PRI * HTTP/2.0");
         let is_sure = text.way == Way::Received || is_answer || is_preface || joining.has_received;
         joining.has_received |= text.way == Way::Received;
-        // A body may contain words that look like the beginning of a line.
+        // Only the first line is examined, and strictly: the text may be a body whose words look like the beginning of
+        // a message.
         let line = text.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let is_frame = line.first().is_some_and(|byte| !byte.is_ascii_graphic());
         let is_head =
@@ -153,7 +154,8 @@ impl Tls {
         let rest = connection.skippable(way);
         let until = match connection.language() {
             Language::Other | Language::Left => u64::MAX,
-            // A body that lasts until the end of the connection, whose bytes are counted.
+            // The minimum is for a body that lasts until the connection ends: with `ENDLESS`, its bytes are still
+            // counted.
             _ => passed.saturating_add(rest).min(ENDLESS),
         };
         (until - *passed >= LONG_BODY && *skipped != until).then(|| {
@@ -222,7 +224,7 @@ impl Waiting {
         if self.pieces >= MOST_PIECES {
             self.make_room(MOST_PIECES, |waiting| waiting.pieces, |channel| channel.pieces.len());
         }
-        // The channel itself may have been given up to make room.
+        // To make room, this text's own channel may just have been given up.
         if self.dropped.contains(&origin) {
             return;
         }

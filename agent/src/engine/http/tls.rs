@@ -20,7 +20,8 @@ use crate::{
     kernel::{HttpCapture, TlsProbes, TlsText},
 };
 
-/// Size of the ring buffer of plain text in bytes. A call takes at most 64 KiB of it.
+/// Size of the ring buffer of plain text in bytes. One call takes at most 64 KiB of it, since the kernel copies no more
+/// (`MOST_COPIED` in `tls_state.h`).
 const RING_BYTES: u32 = 8 << 20;
 
 /// The parts of TLS that are in use.
@@ -30,7 +31,7 @@ pub(super) struct TlsFeed {
     pub(super) text: Option<TlsText>,
     /// Present once a process uses TLS or is to be probed.
     watcher: Option<Watcher>,
-    /// Descriptor that becomes readable when either ring buffer fills up.
+    /// Descriptor that becomes readable when the ring buffer of packets or that of plain text fills up.
     both: Option<OwnedFd>,
     /// The reason why no plain text can be read on this machine.
     problem: Option<String>,
@@ -68,7 +69,7 @@ impl TlsFeed {
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&both, ring, data, epoll::EventFlags::IN).map_err(|error| failed(&error))?;
         }
-        // Replaces a watcher without probes.
+        // Replaces a watcher without probes, which only looked up the libraries of processes.
         self.watcher = Some(Watcher::start(Some(probes)).map_err(|error| failed(&error))?);
         (self.text, self.both) = (Some(text), Some(both));
         Ok(())

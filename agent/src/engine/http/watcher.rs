@@ -72,7 +72,7 @@ impl Shared {
     }
 
     fn wake(&self) {
-        // The write fails only if the thread is already awake.
+        // The write fails only if the counter of the eventfd is full; then the thread is about to wake up anyway.
         let _ = write(&self.wake, &1u64.to_ne_bytes());
     }
 }

@@ -37,7 +37,7 @@ fn slot(protocol: u32, sessions: u64) -> Slot {
     slot
 }
 
-/// A flow that received 5 bytes and sent 7.
+/// Returns a drain's report of a flow that received 5 bytes and sent 7.
 fn moved(slot: &Slot, opened: bool) -> Drained<'_> {
     let moved = Counters { rx_bytes: 5, tx_bytes: 7, ..Counters::default() };
     Drained { flow: 0, slot, state: slot.state(), moved, opened, closed: false, released: false }
@@ -73,7 +73,7 @@ fn a_flow_of_an_ended_session_is_not_the_next_ones_with_the_same_number() {
     book(&mut rows, &moved(&slot, true), Some(&mut first));
     assert_eq!(first.ledger.connections_open(), 1);
     rows.forget_session(0);
-    // The kernel then closes the slot. Its remaining bytes belong to no session.
+    // The slot is then closed and released. Its remaining bytes must not count for the new session with the number.
     book(&mut rows, &Drained { closed: true, ..moved(&slot, false) }, Some(&mut second));
     book(&mut rows, &Drained { released: true, ..moved(&slot, false) }, Some(&mut second));
     assert_eq!((second.ledger.totals(), second.ledger.len()), (Default::default(), 0));

@@ -30,7 +30,7 @@ const RING_BYTES: u32 = 16 << 20;
 const MOST_RECORDS: usize = 40_000;
 /// Maximum time for which [`StackFeed::book`] waits for the names of the stacks that were taken before its call.
 const NAMED: Duration = Duration::from_secs(4);
-/// Pause before programs are attached again after the kernel refused that.
+/// Pause after a failed [`StackFeed::follow`] until the next attempt.
 const ATTACHED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The sessions to which a stack is added once it has its names, and what is added.
@@ -39,27 +39,30 @@ pub(super) struct Booking {
     to: Vec<Target>,
     thread: [u8; 16],
     way: Way,
-    /// Bytes of the call, and the chance with which its stack was taken; `None` for a claim.
+    /// Bytes of the call, and the chance with which its stack was taken; `None` for a claim (a receive that no call
+    /// reports).
     call: Option<(u64, u32)>,
 }
 
 /// A session that wants a stack.
 #[derive(Debug)]
 struct Target {
-    /// Number of the session's ledger, which is never reused.
+    /// Number of the session's stack ledger, which is never reused.
     ledger: u64,
     owner: Owner,
     with_kernel: bool,
 }
 
-/// The thread that finds the function names of stacks. It outlives the programs, so that there is never more than one.
+/// The thread that finds the function names of stacks. The thread outlives the programs, so that there is never more
+/// than one such thread.
 pub(super) type Namer = Worker<Booking>;
 
 /// The loaded programs, and the state of reading them.
 #[derive(Debug)]
 pub(in crate::engine) struct StackFeed {
     pub(in crate::engine) capture: StackCapture,
-    /// Time when the kernel refused to attach the programs again.
+    /// Time of the last failed [`Self::follow`]; `None` after one that succeeded. The next attempt waits for
+    /// [`ATTACHED_AGAIN`].
     refused: Option<Instant>,
     /// Arguments of the last call of [`StackCapture::set_sessions`].
     pub(super) asked: (u64, u64, u64),
@@ -74,7 +77,7 @@ impl StackFeed {
         Ok(Self { capture, refused: None, asked: (0, 0, 0), missed: 0 })
     }
 
-    /// Keeps the programs attached behind those that count.
+    /// Keeps the programs attached behind those that count, also after twins were attached.
     pub(in crate::engine) fn follow(&mut self, tracer: &mut Tracer) {
         if self.refused.is_some_and(|refused| refused.elapsed() < ATTACHED_AGAIN) {
             return;
@@ -141,7 +144,7 @@ impl StackFeed {
                 let of = |session: &&mut &mut Session| {
                     session.stacks.as_ref().is_some_and(|stacks| stacks.number == ledger)
                 };
-                // The session may have ended by now.
+                // If the session has ended meanwhile, the stack is dropped.
                 let session = sessions.iter_mut().find(of).and_then(|session| session.stacks.as_mut());
                 let (Some(stack), Some(ledger)) = (stack, session) else { continue };
                 match call {
@@ -154,14 +157,15 @@ impl StackFeed {
     }
 }
 
-/// Fills in the process of a claim if the slot has none yet, because no process has made a call on the connection.
+/// Fills in the process of a record if the key has none: the slot of a connection gets a process with the first call,
+/// and a claim is no call.
 fn named(key: Key, pid: u32) -> Key {
     if key.pid != 0 {
         return key;
     }
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let mut command = [0; 16];
-    // The last byte must be zero; the kernel ends the name with a line feed here.
+    // As in slots, at least the last byte is zero. In this file, the kernel ends the name with a line feed.
     for (to, from) in command.iter_mut().zip(name.iter().take(15).take_while(|byte| **byte != b'\n')) {
         *to = *from;
     }
@@ -181,7 +185,7 @@ fn give(namer: &mut Namer, record: &Record<'_>, to: Vec<Target>) -> bool {
     } else {
         Taken::Nothing
     };
-    // One session may want the kernel stack and another may not.
+    // One session may want the kernel stack and another may not; then both forms get names.
     let wants = Wants {
         user: to.iter().any(|target| !target.with_kernel),
         kernel: to.iter().any(|target| target.with_kernel),

@@ -26,7 +26,8 @@ pub(super) fn owner_of(key: &Key) -> Owner {
 }
 
 impl Session {
-    /// Adds counts from before the session asked for stacks, by means of `book`.
+    /// Calls `book`, which adds counts from before the session asked for stacks, and keeps these from counting as
+    /// traffic without a stack.
     pub(in crate::engine) fn seed_stacks(&mut self, book: impl FnOnce(&mut Self)) {
         let before = self.stacks.is_some().then(|| self.ledger.sums(owner_of));
         book(self);

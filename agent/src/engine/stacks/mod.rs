@@ -54,7 +54,8 @@ impl Engine {
         };
         let asked = (wanted(&|_| true), wanted(&|spec| spec.every_call), wanted(&|spec| spec.kernel));
         if self.sessions.values().any(|session| session.spec.stacks.is_some() && session.stacks.is_none()) {
-            // Traffic until now must not count as traffic without a stack.
+            // The session's sums are kept below as those before its first stack, so they must include all traffic until
+            // now.
             self.drain_fully();
         }
         let Some(tracer) = &mut self.tracer else { return Ok(()) };
@@ -77,7 +78,7 @@ impl Engine {
         let feed = match &mut self.stacks {
             Some(feed) => feed,
             none => {
-                // Some programs may be attached already when another one is refused.
+                // If the kernel refuses a program, the one that notes claims may be attached already, and is detached.
                 let loaded = StackFeed::load(tracer).inspect_err(|_| drop(tracer.set_stacked(0)));
                 none.insert(loaded?)
             }
@@ -131,7 +132,8 @@ impl Engine {
     /// Returns the stacks of a session's traffic since it began to ask for them, or `None` if it does not. `place_of`
     /// returns the place of a cgroup's processes; cgroups without a place are left out.
     pub fn graph(&mut self, id: &SessionId, place_of: &mut PlaceOf<'_>) -> Option<Graph> {
-        // A call is counted before its stack is taken, so this drain reads the counts of all stacks.
+        // A call is counted before its stack is taken, so this drain reads the counts of all calls whose stacks were
+        // taken.
         self.drain_fully();
         let Self { stacks: Some(feed), tracer: Some(tracer), sessions, naming, .. } = self else {
             return None;

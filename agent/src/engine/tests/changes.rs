@@ -9,8 +9,8 @@ use rustix::net::{
 use super::{streams::splice_some, *};
 
 impl Bench {
-    /// Two containers below the test's cgroup, `stays` and `leaves`. Returns a session of both, and the same session
-    /// without the second.
+    /// Makes two containers below the test's cgroup, `stays` and `leaves`. Returns the specification of a session of
+    /// both, and that of the same session without `leaves`.
     fn both_and_one(&self) -> (SessionSpec, SessionSpec) {
         let selected = ["stays", "leaves"].map(|below| {
             let path = self.cgroup.make(below);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Shutdown};
 use super::*;
 use crate::flows::{FlowState, Process};
 
-/// Numbers of opened connections, of open connections, and of failed attempts.
+/// Returns for the session `a` the numbers of opened connections, of open connections, and of failed attempts.
 pub(super) fn connections(bench: &mut Bench) -> (u64, u64, u64) {
     bench.engine.drain();
     let snapshot = bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap();
@@ -19,7 +19,7 @@ fn rows(bench: &mut Bench) -> Vec<Row> {
     bench.engine.snapshot(&"a".to_owned(), usize::MAX).unwrap().rows
 }
 
-/// A loopback address with a port on which nobody listens.
+/// Returns a loopback address with a port on which nobody listens.
 fn refused() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
@@ -119,7 +119,7 @@ fn an_accepted_connection_without_a_byte_is_one() {
     for _ in 0..5 {
         let client = TcpStream::connect(to).unwrap();
         let accepted = listener.accept().unwrap().0;
-        // Either end may close first.
+        // Once the client closes first, and once the server.
         client.shutdown(Shutdown::Write).unwrap();
         drop(accepted);
         let client = TcpStream::connect(to).unwrap();

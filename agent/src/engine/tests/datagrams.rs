@@ -43,7 +43,7 @@ fn one_socket_with_several_peers() {
                 socket.send_to(&vec![1; 100 + number], peer.local_addr().unwrap()).unwrap();
             }
         });
-        // This runs outside the cgroup, since a process inside would also be counted for sockets from elsewhere.
+        // This part runs outside the cgroup: inside, the programs would count the calls on the peers' sockets as well.
         for peer in &peers {
             peer.recv(&mut buffer).unwrap();
             peer.send_to(&vec![2; 7 * round], socket.local_addr().unwrap()).unwrap();
@@ -68,7 +68,8 @@ fn a_server_sees_who_asked_first() {
     let server = inside(&bench, "[::]:0");
     let client = outside();
     let mut buffer = [0; 2000];
-    // For an IPv6 socket with an IPv4 peer, one hook sees the mapped address and another the IPv4 address.
+    // For an IPv6 socket with an IPv4 peer, one hook sees the mapped address and another the IPv4 address. Both must
+    // become the same row.
     client.send_to(&[1; 30], (Ipv4Addr::LOCALHOST, port(&server))).unwrap();
     bench.inside("", || {
         let (_, from) = server.recv_from(&mut buffer).unwrap();
@@ -129,7 +130,7 @@ fn an_address_of_a_failed_call_is_not_taken_for_the_next() {
     let (connected, other) = (outside(), outside());
     let socket = inside(&bench, "127.0.0.1:0");
     socket.connect(connected.local_addr().unwrap()).unwrap();
-    // The message is longer than any datagram, so it is refused after its address was read.
+    // The message is longer than any datagram, so the kernel refuses it after a program has noted its address.
     socket.send_to(&vec![1; 70_000], other.local_addr().unwrap()).unwrap_err();
     socket.send(&[1; 5]).unwrap();
     assert_eq!(rows(&mut bench), [(Some(port(&connected)), Direction::Outbound, 0, 5)]);
@@ -155,10 +156,11 @@ fn a_caller_from_elsewhere_is_counted_with_its_peers() {
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
     // The order matters: if this process used a socket from elsewhere inside the cgroup, its own cgroup would count as
-    // a lender.
+    // a lender (`lend.h`).
     let socket = inside(&bench, "127.0.0.1:0");
     let peer = outside();
-    // From here on the programs know that no session selects this process's own cgroup.
+    // By this message the programs learn that no session selects this process's own cgroup. They must count its
+    // messages on `socket` nevertheless.
     outside().send_to(&[1], peer.local_addr().unwrap()).unwrap();
     for bytes in [10, 20] {
         socket.send_to(&vec![1; bytes], peer.local_addr().unwrap()).unwrap();
@@ -176,7 +178,7 @@ fn slots_of_closed_sockets_are_used_again() {
     let mut count = 0;
     for _ in 0..20 {
         count += bench.inside("", || send_from_new_sockets(1000, &peer, &others));
-        // Slots closed in one drain are freed in a later one.
+        // Slots that one drain finds closed are freed by a later one.
         bench.drain_to(bench.slot_use().0 / 2);
     }
     assert_eq!(bench.totals("a").tx_bytes, 3 * count);
@@ -187,7 +189,8 @@ fn slots_of_closed_sockets_are_used_again() {
 #[test]
 fn a_direction_filter_holds_for_both_ways_of_an_exchange() {
     let Some(mut bench) = bench() else { return };
-    // One session at a time: if any session wants a flow, the flow has a slot that remembers its direction.
+    // Only one session runs at a time, so that flows that it rejects have no slot. (If any session wants a flow, its
+    // slot remembers the direction.)
     for (direction, expected) in
         [(DirectionFilter::Inbound, (100, 300)), (DirectionFilter::Outbound, (300, 100))]
     {

@@ -6,7 +6,8 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket, soc
 
 use super::{connections::connections, *};
 
-/// Waits for the expected numbers, because the kernel closes some sockets a moment after the application.
+/// Waits for the expected result of [`connections`], because the kernel closes some sockets a moment after the
+/// application.
 fn settled(bench: &mut Bench, expected: (u64, u64, u64)) {
     wait_until(|| connections(bench) == expected);
     assert_eq!(connections(bench), expected);
@@ -64,7 +65,7 @@ fn a_process_is_told_its_accepted_connections() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let accepted = listener.accept().unwrap().0;
     drop(accepted);
-    // The first data is spliced, not received by a call.
+    // On the second connection, the process splices and makes no receive call.
     let mut second = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     second.write_all(&[1; 2000]).unwrap();
     let accepted = listener.accept().unwrap().0;
@@ -94,8 +95,8 @@ fn both_ends_call_connect() {
     settled(&mut bench, (1, 0, 0));
 }
 
-/// Opens a connection whose client end belongs to the test's cgroup. The client has to ask twice, so one segment is
-/// sent again.
+/// Opens a connection whose client end belongs to the test's cgroup. The kernel drops the client's first SYN, so one
+/// segment is retransmitted.
 fn asked_twice(bench: &Bench) -> (TcpStream, TcpStream) {
     let (listener, _first) = full_listener();
     let to = listener.local_addr().unwrap();
@@ -115,7 +116,7 @@ fn asked_twice(bench: &Bench) -> (TcpStream, TcpStream) {
 #[test]
 fn retransmits_do_not_fall_with_a_socket_that_is_disconnected() {
     let Some(mut bench) = bench() else { return };
-    // The repeated request is one retransmit from before the session began.
+    // The repeated SYN is one retransmit from before the session began, which must not count.
     let (mut client, mut server) = asked_twice(&bench);
     bench.start("a", Filter::default());
     transfer(&mut client, &mut server, 10);

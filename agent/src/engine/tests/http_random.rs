@@ -112,7 +112,7 @@ fn say(rng: &mut Rng, engine: &mut Engine, from: &mut TcpStream, to: &mut TcpStr
         let writes = scope.spawn(|| {
             let mut rest = bytes;
             let most = *rng.choice(&[3, 40, 2_000, 400_000]).unwrap();
-            // Only short messages are sent byte by byte.
+            // Only short messages are sent in pieces of a few bytes.
             let most = if bytes.len() > 5_000 { most.max(2_000) } else { most };
             while !rest.is_empty() {
                 let (part, more) = rest.split_at(rng.usize(1..=most.min(rest.len())));

@@ -70,7 +70,7 @@ impl Pinger {
             let (_, got, from) = recvfrom(&self.socket, &mut answer, RecvFlags::empty()).unwrap();
             let from = SocketAddr::try_from(from.unwrap()).unwrap().ip();
             rows.entry(Some(from)).or_default().0 += got as u64;
-            // A raw IPv4 socket receives the IP header, too.
+            // A raw IPv4 socket receives the IP header too, of 20 bytes.
             let kind = if self.version == 4 && got == request.len() + 20 { answer[20] } else { answer[0] };
             if kind == 0 || kind == 129 {
                 return;

@@ -8,14 +8,15 @@ use super::*;
 const PEERS: u16 = 18_000;
 const FIRST_PORT: u16 = 20_000;
 
-/// Sends a message of `bytes` bytes to each of the ports from one socket, and returns the number of bytes sent.
+/// Sends a message of `bytes` bytes from one socket to each of [`PEERS`] ports, and returns the number of bytes sent.
 fn send_to_many(bench: &Bench, bytes: usize) -> u64 {
     let socket = bench.inside("", || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let message = vec![1; bytes];
     let mut sent = 0;
     bench.inside("", || {
         for port in FIRST_PORT..FIRST_PORT + PEERS {
-            // Nobody listens there, and some of the refusals are reported by the next call.
+            // Nobody listens there. The kernel reports some of the refusals as errors of the next call, which then
+            // sends nothing.
             if let Ok(bytes) = socket.send_to(&message, (Ipv4Addr::LOCALHOST, port)) {
                 sent += bytes as u64;
             }
@@ -108,7 +109,7 @@ fn a_refused_session_leaves_nothing_behind() {
     assert!(matches!(error, EngineError::Kernel(_)), "{error}");
     bench.start("a", ports(1));
     let spec = SessionSpec { max_rows: 10, ..SessionSpec::default() };
-    // One of these sessions gets the number of the refused one.
+    // One of these sessions gets the number of the refused one, of which nothing may be left in the kernel.
     for number in 0..SESSIONS - 1 {
         bench.engine.start(&format!("session {number}"), spec.clone()).unwrap();
     }

@@ -39,7 +39,7 @@ fn a_listener_from_elsewhere_counts_for_the_process_that_was_given_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let spec = bench.spec(Filter::default());
     let engine = &mut bench.engine;
-    // The process must be in the cgroup when the session begins.
+    // The session begins while the process is in the cgroup, so the search for older sockets finds the listener.
     let home = bench.root.of_pid(std::process::id()).unwrap();
     let enter = |cgroup: &Path| {
         fs::write(bench.root.path().join(cgroup).join("cgroup.procs"), std::process::id().to_string())

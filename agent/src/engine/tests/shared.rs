@@ -17,7 +17,7 @@ const SOCKETS: usize = 1500;
 const PROCESSES: usize = 3;
 /// Number of messages of each process on each socket.
 const ROUNDS: usize = 2;
-/// Time between one socket and the next. All processes wait for the same moment.
+/// Time between the use of one socket and the next. All processes wait for the same moment.
 const STEP: Duration = Duration::from_micros(100);
 /// Environment variable with a child's orders: its number, its parent's process id, the ports of the peers, and the
 /// file descriptors of the sockets in the parent.
@@ -27,7 +27,8 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Sends on every socket at its moment: first to a peer that all processes share, then to one of its own.
+/// Sends on every socket at its moment: in the first round to the same peer as all processes, in the second to a peer
+/// that no other process sends to at that moment.
 fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[SocketAddr]) {
     for round in 0..ROUNDS {
         for (index, socket) in sockets.iter().enumerate() {
@@ -37,14 +38,14 @@ fn send_in_step(begin: Duration, number: usize, sockets: &[UdpSocket], peers: &[
             while now() < moment && waits.elapsed() < Duration::from_secs(2) {
                 std::hint::spin_loop();
             }
-            // A connected socket ignores the address.
+            // On a connected socket, the kernel ignores the address.
             let peer = peers[(index + round * number) % peers.len()];
             assert_eq!(socket.send_to(&vec![1; 1 + number], peer).unwrap(), 1 + number);
         }
     }
 }
 
-/// The child process.
+/// The child process: takes its parent's sockets and sends on them in step with the parent.
 #[test]
 #[ignore = "the tests of shared sockets run it"]
 fn child() {

@@ -41,7 +41,7 @@ pub(super) fn stacks(spec: StackSpec) -> Option<Bench> {
     Some(bench)
 }
 
-/// A place whose container is named by the cgroup's id.
+/// Returns a place whose container is named by the cgroup's id.
 fn place_of(cgroup: u64, _: &dyn Fn() -> Option<String>) -> Option<Place> {
     Some(Place { container: cgroup.to_string(), ..Place::default() })
 }
@@ -50,7 +50,7 @@ pub(super) fn graph(bench: &mut Bench, id: &str) -> Graph {
     bench.engine.graph(&id.to_owned(), &mut place_of).unwrap()
 }
 
-/// Sums of the rows that have a stack, or of those that have none.
+/// Returns the sums of the rows that have a stack or, without `with_stack`, of those that have none.
 pub(super) fn sums(graph: &Graph, with_stack: bool) -> Sums {
     let mut sums = Sums::new();
     for row in graph.rows() {
@@ -62,7 +62,7 @@ pub(super) fn sums(graph: &Graph, with_stack: bool) -> Sums {
     sums
 }
 
-/// Sums of the ledger, without those that are zero.
+/// Returns the sums of the session's rows, which its stacks must add up to. Sums that are zero are left out.
 pub(super) fn ledger(bench: &Bench, id: &str) -> Sums {
     let mut sums = Sums::new();
     for process in bench.engine.processes(&id.to_owned()) {
@@ -216,7 +216,7 @@ fn processes_that_come_and_go_add_up() {
         thread::sleep(Duration::from_millis(5));
     }
     server.join().unwrap();
-    // A process may end before it was examined. Its bytes are counted all the same.
+    // A process may end before it was examined. Its bytes are then in rows without a stack.
     let graph = graph(&mut bench, "a");
     let mut all = sums(&graph, true);
     for (key, (bytes, calls)) in sums(&graph, false) {

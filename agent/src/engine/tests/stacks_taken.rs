@@ -17,8 +17,8 @@ use super::{
 };
 use crate::stacks::{Mode, Program};
 
-/// Returns the kernel programs' number of this process's program, learnt from a stack. Only one bench can exist at a
-/// time, so call this before making another.
+/// Returns the kernel programs' number of this process's program, learnt from a stack. Makes a bench, of which only one
+/// can exist at a time, so call this before making one.
 fn this_program() -> Program {
     static NUMBER: OnceLock<u32> = OnceLock::new();
     let number = *NUMBER.get_or_init(|| {
@@ -58,7 +58,7 @@ fn a_chatty_program_is_sampled_at_the_rate() {
     if calls < 50_000 {
         return skip("the machine is too slow to exceed the budget").unwrap_or(());
     }
-    // The thread may run on any CPU, and so use the budgets of all.
+    // The thread may run on any CPU, and so use up the budgets of all (`BURST` in `kernel/stacks.rs`).
     let burst = 4096.0;
     assert!((taken as f64) < burst + 1.3 * 1500.0 * seconds, "{taken} taken in {seconds} s");
     assert!(by_chance as f64 > 0.5 * 50.0 * seconds && lost == 0, "{by_chance}, {lost} lost");
@@ -72,7 +72,8 @@ fn a_full_ring_loses_no_byte() {
     let Some(mut bench) = stacks(EVERY_CALL) else { return };
     bench.engine.stacks.as_mut().unwrap().capture.set_mode(program, Mode::Copy64);
     let (socket, _peer) = inside(&bench);
-    // Each stack takes at least 2 KiB, and 64 KiB in this mode on a thread that is not the first.
+    // Each stack takes at least 2 KiB, and 64 KiB in this mode on a thread that is not the first, so 10,000 of them do
+    // not fit the ring buffer of 16 MiB.
     for _ in 0..10_000 {
         socket.send(&[1; 7]).unwrap();
     }
@@ -84,7 +85,7 @@ fn a_full_ring_loses_no_byte() {
     assert!(!with.is_empty() && !without.is_empty(), "{with:?} {without:?}");
 }
 
-/// Sends one datagram from a function that has `marker` on its stack, `depth` bytes below the caller.
+/// Sends one datagram while `marker` is on the stack, about `depth` bytes above the frame of the function that sends.
 #[inline(never)]
 fn send_below(socket: &UdpSocket, marker: [u8; 16], depth: usize) {
     let on_stack = black_box(marker);

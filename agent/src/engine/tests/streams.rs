@@ -41,7 +41,7 @@ fn spliced_bytes_are_received_bytes() {
     sum += splice_some(&client, 1) + client.read(&mut [0; 3000]).unwrap() as u64;
     client.peek(&mut [0; 100]).unwrap();
     assert_eq!(bench.totals("a").rx_bytes, sum);
-    // The end of the stream takes a sequence number, too.
+    // The FIN takes a sequence number, too, but must not count as a byte.
     server.write_all(&[1; 100]).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
     sum += splice_all(&client);

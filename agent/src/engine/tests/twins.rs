@@ -1,4 +1,4 @@
-//! The programs that count when the kernel skips the first ones.
+//! Twins (`kernel/twins.rs`): the programs that count when the kernel skips the first ones.
 
 use std::net::UdpSocket;
 
@@ -7,7 +7,7 @@ use super::*;
 fn each_event_counts_once(alone: bool) {
     let Some(mut bench) = bench() else { return };
     bench.start("a", Filter::default());
-    // Events before, between and after.
+    // One connection is used before and after the twins are attached; the sockets below are made after.
     let mut first = bench.connect("");
     transfer(&mut first.0, &mut first.1, 1000);
     bench.engine.tracer.as_mut().unwrap().use_twins(alone);

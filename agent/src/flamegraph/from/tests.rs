@@ -91,7 +91,8 @@ fn what_is_hostile_is_told_with_its_file() {
     assert!(bomb.len() < 1 << 19, "{} bytes would have room in an object", bomb.len());
     let mut object = object("a", 1);
     object["profile"] = json!(STANDARD.encode(&bomb));
-    // Nine lists, each with nine references to the list before.
+    // A small file that expands to a billion items ("billion laughs"): nine lists, each with nine references to the
+    // list before.
     let mut laughs = String::from("a0: &a0 [lol]\n");
     for level in 1..=9 {
         let before = vec![format!("*a{}", level - 1); 9].join(",");

@@ -15,14 +15,14 @@ pub(super) struct Entry {
     pub(super) connections_open: u64,
     /// Number of connections in `totals` that are older than the session.
     pub(super) older: u64,
-    /// Number of flows that can still add to this row. The row keeps its index until there are none.
+    /// Number of flows that can still add to this row. Until this is 0, the row keeps its index.
     pub(super) held: u32,
     pub(super) rtt_us: u32,
     /// Number of the interval in which the row last changed.
     pub(super) interval: u32,
-    /// Bytes received when that interval began.
+    /// Received bytes at the beginning of `interval`.
     pub(super) rx_before: u64,
-    /// Bytes sent when that interval began.
+    /// Sent bytes at the beginning of `interval`.
     pub(super) tx_before: u64,
     /// Set if the row waits in `closed` to be folded.
     pub(super) queued: bool,

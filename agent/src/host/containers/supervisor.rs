@@ -124,7 +124,7 @@ fn a_process_of(root: &CgroupRoot, container: &ContainerPath) -> Option<u32> {
         let folder = open.pop()?;
         let processes =
             fs::read_to_string(root.path().join(&folder).join("cgroup.procs")).unwrap_or_default();
-        // Processes of an outer pid namespace are listed as 0.
+        // Processes outside of this pid namespace are listed as 0, and cannot be looked up.
         if let Some(pid) = processes.lines().filter_map(|line| line.parse().ok()).find(|pid| *pid != 0) {
             return Some(pid);
         }

@@ -90,8 +90,8 @@ pub(crate) struct ContainerTree {
     /// True if the user was warned that a part of the tree is not watched.
     was_told: bool,
     scanned: Instant,
-    /// Time by which the share for events has paid for all processed events. It may lie up to `BURST * EVENT_SHARE` in
-    /// the future before events have to wait.
+    /// Processing events for a time `t` moves this moment on by `t * EVENT_SHARE`, from the present on at least. While
+    /// it lies more than `BURST * EVENT_SHARE` in the future, events wait.
     paid: Instant,
 }
 
@@ -138,7 +138,8 @@ impl ContainerTree {
         self.containers.values()
     }
 
-    /// Returns the innermost container around a cgroup that has a name; if none has, the innermost one.
+    /// Returns the innermost container with a name that contains the cgroup or, if none has a name, the innermost
+    /// container.
     pub(crate) fn around(&self, cgroup: &Path) -> Option<&Container> {
         let mut innermost = None;
         for folder in cgroup.ancestors() {
@@ -279,7 +280,7 @@ impl ContainerTree {
                     container.names = Some(names);
                     container.naming = Naming::Over;
                 }
-                // A process that enters the container causes an event.
+                // The search goes on when a process enters the container, which inotify reports.
                 Answer::Empty => container.naming = Naming::Empty,
                 Answer::Unknown if since.elapsed() >= NAMING => container.naming = Naming::Over,
                 Answer::Unknown => {}
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(tree.containers[&path].naming, Naming::Empty);
         let _process = cgroup.sleeper(&name);
         until(&mut tree, |tree| tree.containers[&path].naming != Naming::Empty).await;
-        // The search is given up, because the container has no supervisor.
+        // The search for the name is given up after [`NAMING`], because the container has no supervisor.
         until(&mut tree, |tree| tree.containers[&path].naming == Naming::Over).await;
         assert_eq!(tree.containers[&path].names, None);
     }

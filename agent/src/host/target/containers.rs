@@ -163,7 +163,8 @@ impl ContainersTarget {
         session: &SessionId,
         spec: SessionSpec,
     ) -> Result<(), HostError> {
-        // Loading the programs takes a while, during which containers start and end.
+        // Loading the programs takes a while, during which containers start and end, so the selection is updated at
+        // once.
         engine.start(session, spec)?;
         self.follow(engine, session)?;
         Ok(())
@@ -247,7 +248,7 @@ impl ContainersTarget {
     fn remember_names(&mut self) {
         let Self { tree, names, .. } = self;
         for container in tree.containers() {
-            // A name may become known only later.
+            // A container's name may become known some time after its start.
             let is_known =
                 names.get(&container.cgroup).is_some_and(|known| Some(known) == container.names.as_ref());
             if !is_known {

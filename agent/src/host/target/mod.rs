@@ -155,7 +155,7 @@ impl Target {
         Ok(true)
     }
 
-    /// Returns when [`Self::follow`] may have work before the next tick.
+    /// Waits until a part of the target may have started or ended, so that [`Self::follow`] is due at once.
     pub(crate) async fn changed(&mut self) -> Result<(), HostError> {
         match self {
             Self::Containers(containers) => containers.changed().await,

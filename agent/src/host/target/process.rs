@@ -52,12 +52,11 @@ impl ProcessTarget {
             look_at(root, &BTreeMap::from([(*pid, false)]), engine, session)?;
             return Ok(None);
         }
-        // Descendants may outlive the process.
+        // The process may end before its descendants, so only the end of all of them ends the trace.
         let begin = Instant::now();
         if begin >= *next_look {
             follow_descendants(root, *pid, engine, session)?;
-            // The kernel's list has the processes that have not ended, and some that ended while they were being
-            // listed.
+            // The kernel's list may still have processes that ended while they were being listed, so each is checked.
             if engine.selected_processes(session)?.into_iter().all(has_ended) {
                 return Ok(Some(format!("process {pid} with all its descendants")));
             }

@@ -109,7 +109,8 @@ impl Fixture {
         sums
     }
 
-    /// Tells the programs of both sockets where the next messages begin. The received direction comes first.
+    /// Tells the programs of both sockets where the next messages begin. In a pause, the direction that a socket
+    /// receives comes first.
     fn resume(&mut self, [request, response]: [u32; 2]) {
         let [client, server] = self.cookies;
         self.capture.resume(client, [response, request]);
@@ -143,7 +144,7 @@ fn a_place_that_is_lost_is_found_again_in_a_pause() {
     fixture.resume(fixture.next);
     let sums = fixture.exchange(GET, &page);
     assert!(is_skipped(sums), "{sums:?}");
-    // Responses are matched with their requests again: a response to HEAD has no body.
+    // The programs match responses with their requests again: they know that this response, to HEAD, has no body.
     let sums = fixture.exchange(HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
     assert!(is_skipped(sums), "{sums:?}");
     let sums = fixture.exchange(GET, &page);
@@ -167,7 +168,8 @@ fn what_was_a_pause_before_something_passed_tells_nothing() {
     assert!(is_skipped(sums), "{sums:?}");
 }
 
-/// A reported position from before a request that waits for its response does not end the handing over.
+/// User space reports a position from before a request whose response is still to come. In the direction of responses
+/// the position is right, but alone it does not end the handing over of all bytes.
 #[test]
 fn a_way_alone_does_not_end_a_pause() {
     let Some(mut fixture) = Fixture::new() else { return };
@@ -182,7 +184,7 @@ fn a_way_alone_does_not_end_a_pause() {
     fixture.advance(GET, &page);
     fixture.resume(fixture.next);
     let sums = fixture.exchange(GET, &page);
-    // The records include those of the previous exchange, whose body was handed over.
+    // The records that are read here include those of the previous exchange, whose body was handed over.
     assert!(sums.iter().all(|(bytes, raw)| (BODY..2 * BODY).contains(bytes) && *raw), "{sums:?}");
     let sums = fixture.exchange(GET, &page);
     assert!(is_skipped(sums), "{sums:?}");

@@ -11,7 +11,7 @@ fn geometry() -> Geometry {
     Geometry { main_sets: 4, stash_sets: 2 }
 }
 
-/// A table in ordinary memory, shared with no kernel program.
+/// Makes a table in ordinary memory, shared with no kernel program.
 fn table() -> Table {
     let geometry = geometry();
     // SAFETY: all fields are integers.
@@ -75,7 +75,7 @@ fn a_flow_is_new_once_moves_and_is_released() {
     assert_eq!(scan(&mut table), [(0, 9, 7, false, true, false)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 1));
     assert_eq!(table.due(Instant::now()), 0, "not before the grace time");
-    // The program of an event that began before the close adds its bytes only now.
+    // A program that began to count an event before the slot was closed adds the bytes only now.
     receive(&table, 9, 3);
     assert_eq!(free(&mut table), [(0, 9, 3, false, false, true)]);
     assert_eq!((scan(&mut table), table.used()), (vec![], 0));

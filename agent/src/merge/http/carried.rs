@@ -23,7 +23,8 @@ pub(in crate::merge) struct CarriedHttp {
 }
 
 impl CarriedHttp {
-    /// Adds the requests in the last report of a run that the base of the next run does not contain.
+    /// Adds the requests in `old`, the last report of a run, that the next run did not continue from: the HTTP `base`
+    /// of its report lacks them.
     pub(in crate::merge) fn carry(carried: &mut Option<Self>, old: &Kept, newest: &Kept) {
         let (_, base) = sums(&newest.report);
         let beyond = sums(&old.report).0.beyond(&base);

@@ -100,7 +100,7 @@ fn candidates(reports: &NodeReports, wanted: usize) -> Vec<(Key, EndpointRow)> {
         }
     }
     ranked.sort_unstable_by_key(|(weight, _, _)| std::cmp::Reverse(*weight));
-    // All rows as large as the last wanted one are included, since the order among them is decided by their keys.
+    // All rows as large as the last wanted one are included; [`top`] chooses among them by their keys.
     let least = wanted.checked_sub(1).and_then(|last| ranked.get(last)).map_or(0, |(weight, _, _)| *weight);
     let largest = ranked.into_iter().take_while(|(weight, _, _)| *weight >= least);
     rows.extend(largest.filter_map(|(_, kept, place)| {

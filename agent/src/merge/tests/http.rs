@@ -110,7 +110,7 @@ fn shown_requests_never_fall() {
     let mut case = case(5);
     case.apply(with_rows("n1", &[endpoint("a", 10, 20)]));
     case.status_at(1);
-    // The controller restarted, and the report is gone.
+    // The controller has restarted, and the report of n1 is gone, but the totals do not fall.
     case.reports = NodeReports::default();
     case.apply(with_rows("n2", &[endpoint("b", 1, 20)]));
     let status = case.status_at(2);

@@ -1,4 +1,4 @@
-//! Shown totals never fall.
+//! Tests that shown totals never fall, though reports get lost and agents restart.
 
 use super::*;
 
@@ -72,7 +72,8 @@ fn a_report_that_is_older_than_the_one_known_changes_nothing() {
         case.apply(late);
         assert_eq!(case.status_at(1).totals.rx_bytes, 50);
     }
-    // A relist brings the same report again, and a deleted report is written again by the same run.
+    // A new list of the watch has the known report once more. A report that was deleted is created anew by the same
+    // run, with a higher sequence.
     case.apply(of(2, 7, 50));
     case.apply(of(2, 8, 60));
     assert_eq!(case.status_at(2).totals.rx_bytes, 60);
@@ -145,8 +146,8 @@ fn whatever_happens_to_reports_totals_are_exact_and_rows_never_too_much() {
     }
 }
 
-/// Tests random numbers of runs of an agent, each of which continues the last report unless it was deleted. All counts
-/// are shown exactly once.
+/// Tests agents that restart a random number of times. Each run continues from the last report unless that was deleted.
+/// All counts are shown exactly once.
 #[test]
 fn any_row_of_runs_sums_up_to_what_was_counted() {
     for _ in 0..300 {
@@ -192,7 +193,7 @@ fn what_is_carried_of_earlier_runs_is_bounded() {
     assert_eq!(status.totals.rx_bytes, 50 * (1..=10).sum::<i64>());
     assert!(case.reports.nodes().all(|node| node.carried_rows().is_some_and(|rows| rows.len() <= 100)));
     assert!(status.top_flows[..50].iter().all(|flow| flow.rx_bytes == 10), "the largest stay");
-    // The limit also holds for rows of the same size.
+    // The limit of kept rows ([`CARRIED_ROWS`] in `carried.rs`) also holds for rows of the same size.
     for run in 10..30 {
         let names: Vec<String> = (0..50).map(|at| format!("p{run}-{at}")).collect();
         let flows: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 10)).collect();

@@ -76,7 +76,7 @@ fn a_node_that_does_not_answer_is_named_after_thirty_seconds_and_may_still_come(
     assert!(message.contains("The last numbers of n2 are missing: no agent"), "{message}");
     assert_eq!(status.summary.lost, "not traced on 1 node; no last numbers of 1 node");
 
-    // Later pods do not matter, but a late last report does.
+    // Pods that appear after the end change nothing, but a last report that arrives late is added.
     case.live(&[("n9", 4)]);
     case.apply(TrafficTraceReportSpec { is_final: true, ..report("n2", &[("b", 15)]) });
     let status = case.status_at(200);
@@ -366,7 +366,7 @@ fn a_node_that_gives_way_after_it_traced_has_numbers_and_sends_its_last_ones() {
     let mut case = Case::new();
     case.live(&[("n1", 1)]);
     case.apply(report("n1", &[("a", 100)]));
-    // Everything happens within one interval, so no status has shown that the node traced.
+    // The node traces and refuses within one interval, so no status in between has shown that it traced.
     let refused = refusing("n1").refused;
     case.apply(TrafficTraceReportSpec { refused, sequence: 1, ..report("n1", &[("a", 100)]) });
     let status = case.status_at(5);
@@ -384,7 +384,7 @@ fn a_node_that_gives_way_after_it_traced_has_numbers_and_sends_its_last_ones() {
         "The trace has ended; the last numbers of n1 are awaited."
     );
 
-    // A controller that begins now knows the last report only.
+    // A controller that starts now knows only the node's last report, which has numbers and a refusal.
     let last = TrafficTraceReportSpec { is_final: true, sequence: 2, ..report("n1", &[("a", 100)]) };
     let refused = refusing("n1").refused;
     case.reports = NodeReports::default();

@@ -1,4 +1,4 @@
-//! Nodes that send nothing, or nothing more.
+//! Tests of nodes that never report, or no longer.
 
 use super::*;
 
@@ -96,7 +96,7 @@ fn what_untraced_pods_moved_stays_missing_when_they_are_gone() {
         ("True NodesMissing", "not traced on 1 node")
     );
     assert_eq!(status.summary.nodes, "1/2");
-    // Nothing can come from this node any more, so the end does not wait for it.
+    // n2 has not traced its pods, which are gone, so no last report of it is awaited.
     case.apply(TrafficTraceReportSpec { is_final: true, sequence: 1, ..report("n1", &[("a", 10)]) });
     let status = case.status_at(3600);
     assert_eq!(status.phase, Some(Phase::Completed));

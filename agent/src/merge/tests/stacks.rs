@@ -31,7 +31,7 @@ fn the_sums_of_all_nodes_and_the_way_to_the_picture() {
         "kubectl get traffictraceprofiles --namespace shop --selector traffictrace.dev/trace=t --output json | \
          traffictrace flamegraph --from - --output t.svg"
     );
-    // A restarted run without a profile yet does not reduce the sums.
+    // The report of a restarted agent that has no profile yet does not reduce the sums.
     case.apply(TrafficTraceReportSpec { epoch: 1, ..report("n2", &[("p", 1)]) });
     assert_eq!(case.status_at(80).stacks, Some(stacks));
 }

@@ -86,12 +86,12 @@ impl Spread {
         Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
     }
 
-    /// Returns a random part of the time.
+    /// Returns a random part of the time over which requests are spread.
     pub(super) fn part(&self) -> Duration {
         self.get().mul_f64(fastrand::f64())
     }
 
-    /// Waits for a random part of the time, or until [`Spread::hurry()`] is called.
+    /// Waits for the time that [`Spread::part`] returns, or until [`Spread::hurry()`] is called.
     pub(super) async fn pause(&self) {
         tokio::select! {
             () = self.hurry.cancelled() => {}

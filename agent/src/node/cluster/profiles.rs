@@ -54,7 +54,7 @@ impl Waiting {
                 trace = spec.trace_name,
                 "stacks of a run of counting are left out of the profile: too many runs wait to be written"
             );
-            // The oldest run is dropped, and the newest one is kept.
+            // There are too many runs: the oldest one is given up.
             self.0.pop_front();
         }
         self.0.push_back(draft);

@@ -18,10 +18,10 @@ use crate::session::Uid;
 /// The watched metadata of a trace.
 pub(super) type TraceMeta = PartialObjectMeta<TrafficTrace>;
 
-/// Labels and annotations by which the controller speaks to all nodes.
+/// Labels and annotations of a trace, in which the controller tells all nodes its start, its end and its intervals.
 #[derive(Debug)]
 struct Notes {
-    /// Resource version of the object that they were read from.
+    /// Resource version of the object that the labels and annotations were read from.
     version: Option<String>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
@@ -55,7 +55,7 @@ struct Known {
     created: Option<Timestamp>,
     /// The newest generation seen.
     generation: i64,
-    /// The generation that was read.
+    /// Generation of the spec that was read last.
     read: Option<i64>,
     /// Set if the trace was read before the controller started it. Starting changes no generation, so the trace is read
     /// again at its next change.
@@ -78,7 +78,7 @@ pub(super) struct Reading {
 /// Result of comparing the API server's answer with what the watch has reported.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The newest spec, combined with the newest notes.
+    /// The newest spec, combined with the newest labels and annotations.
     Newest(Box<TrafficTrace>),
     /// The answer is outdated or about another trace with this name. Ask again after this pause.
     Again(Duration),

@@ -187,7 +187,7 @@ impl Writer {
                 self.find().await?;
                 Err(Failure::Outdated)
             }
-            // The stored report was deleted. It is created again if it is still wanted.
+            // The stored report was deleted. `Outdated` lets the caller try once more, which creates the report anew.
             Err(Failure::Missing) if self.stored.take().is_some() && !draft.spec.is_final => {
                 Err(Failure::Outdated)
             }

@@ -217,7 +217,7 @@ mod tests {
         let text = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(text.contains("bad.yaml:7: spec.topFlows:"), "{text}");
         assert!(text.contains("bad.yaml:8: spec.ports[0]: the port range"), "{text}");
-        // The valid file is broken while its trace runs.
+        // A valid manifest is overwritten with a broken one while its trace runs.
         folder.write("a.yaml", "apiVersion: [\n");
         let polled = manifests.poll().unwrap();
         assert_eq!(names(&polled), ["a"]);

@@ -277,7 +277,7 @@ impl Agent {
             let of_trace = match &action {
                 Action::Report { report, .. } => &report.spec.trace_uid,
                 Action::Profile(profile) => &profile.object().spec.trace_uid,
-                // The files of a trace whose manifest is gone are already removed.
+                // A trace is forgotten after its manifest is gone, and its files were removed then.
                 Action::Forget(_) => continue,
             };
             let found = self.traces.values_mut().find(|followed| uid(followed) == *of_trace);

@@ -1,4 +1,5 @@
-//! Objects that existed when the agent began, known from its first list of each kind.
+//! Objects that existed when the agent began, known from its first list of each kind. If a trace and its pod existed
+//! before, the pod's earlier traffic is missing, and the report says so.
 //!
 //! Creation times cannot tell this, because they are whole seconds, and the offset of this machine's clock is known to
 //! about a second only.

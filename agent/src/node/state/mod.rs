@@ -73,7 +73,7 @@ pub(super) enum Action {
     Report { report: Box<TrafficTraceReport>, interval: Duration },
     /// Write a profile of a trace.
     Profile(Box<Profile>),
-    /// Stop writing reports and profiles of a trace, because they are deleted with it.
+    /// Stop writing reports and profiles of a trace that is gone, since they are deleted with the trace.
     Forget(Uid),
 }
 
@@ -216,7 +216,8 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Sets how far this machine's clock is ahead of the API server's, in milliseconds, if that has to be reported.
+    /// Sets the milliseconds by which this machine's clock is ahead of the API server's; `None` if unknown or
+    /// tolerated.
     pub(super) fn set_clock_offset(&mut self, offset: Option<i64>) {
         self.clock_offset = offset;
     }
@@ -380,7 +381,7 @@ impl<C: Counter> State<C> {
                 session.not_visible = planned.not_visible;
             }
         }
-        // This includes pods that have ended, whose container names may become known later.
+        // The pods in use include ended ones, whose container names may become known only now.
         let in_use: BTreeSet<&Uid> = self.traces.values().flat_map(Tracked::pods).collect();
         for pod in in_use.iter().filter_map(|uid| self.pods.get(*uid)) {
             self.identities.learn(pod);

@@ -140,7 +140,8 @@ impl<C: Counter> State<C> {
         if let Some(http) = resumed.http {
             self.counter.seed_http(uid, &http.rows, &http.rest);
         }
-        // If the earlier report was of a refused trace, nothing may have been counted since the trace's start.
+        // The report of a refused trace does not show when counting stopped, so the gap begins when this node began to
+        // trace.
         let since = if kept.refused.is_some() { &kept.start_time } else { &kept.update_time };
         session.history.interrupted(&reason, since.as_ref().map(|time| time.0), at);
     }
@@ -159,7 +160,8 @@ impl<C: Counter> State<C> {
         }
     }
 
-    /// Makes a trace give up its session. Its counts stay.
+    /// Stops a trace's session, so that a trace of another namespace can have it. Reports go on to show the counts so
+    /// far.
     fn give_way(&mut self, uid: &Uid, now: Now) {
         self.profile(uid, false, now);
         let kept = self.make_report(uid, false, now).map(|report| Box::new(report.spec));
@@ -212,7 +214,7 @@ impl<C: Counter> State<C> {
         let last = self.earlier.remove(uid).filter(|last| !last.is_final);
         let Some(tracked) = self.traces.get_mut(uid) else { return };
         tracked.stand = Stand::Ended;
-        // The agent that wrote the report is gone, so this one marks it as final.
+        // The agent that wrote the report is gone, so this agent marks the report as final.
         if let Some(last) = last {
             if last.stacks.is_some() {
                 // The profile has no stacks of its own; the writer adds those of the earlier agent.

@@ -179,7 +179,7 @@ fn a_trace_that_names_containers_shows_and_sums_only_these() {
     assert_eq!(rows_of(&report).len(), 1);
     assert_eq!((report.spec.totals.rx_bytes, report.spec.totals.tx_bytes), (1000, 2000));
     assert_eq!((report.spec.totals.connections, report.spec.flows_total), (1, 1));
-    // Without the filter all rows are there, named or not.
+    // A trace that names no containers has all rows, whether the names of their containers are known or not.
     let report = build(&trace(&[], 20), &identities(), &History::new(NOW, 1), &snapshot);
     let names: Vec<Option<String>> = rows_of(&report).into_iter().map(|row| row.container).collect();
     assert_eq!(names, [Some("sidecar".into()), Some("main".into()), None, None, None]);
@@ -309,7 +309,7 @@ fn after_a_restart_everything_goes_on_from_the_last_report() {
     let mut history = History::new(NOW, 1);
     history.pods.insert("p1".into());
     history.pods.insert("p0-gone".into());
-    // The report lists two of the three rows.
+    // The report has room for two of the three rows.
     let last = build(&trace(&[], 2), &identities(), &history, &before);
 
     let mut known = identities();
@@ -321,7 +321,7 @@ fn after_a_restart_everything_goes_on_from_the_last_report() {
         (resumed.totals.rx_bytes, resumed.totals.tx_bytes, resumed.totals.connections),
         (1055, 2005, 3)
     );
-    // The ledger then has these rows, and one of the flows continues with the same key.
+    // Simulates an engine that was seeded with the two listed rows and has counted nothing since.
     let seeds: Vec<Seed> = resumed.rows;
     assert_eq!(seeds.len(), 2);
     assert_eq!(seeds[0].key, before.rows[0].key);

@@ -15,7 +15,7 @@ use crate::report::{Counted, History, Identities, Outcome, report};
 use crate::session::{self, Pod, Trace};
 
 const MAIN: u64 = 11;
-/// Cgroup of the same container after a restart.
+/// Cgroup of the container `main` after its restart; [`MAIN`] is the one before.
 const MAIN_AGAIN: u64 = 12;
 const SIDECAR: u64 = 13;
 

@@ -101,7 +101,7 @@ impl AgentMetrics {
         self.cgroups.set(signed(stats.cgroups as u64));
         self.flows.set(signed(stats.slots_in_use as u64));
         self.flow_table_size.set(signed(stats.slots as u64));
-        // When the programs are unloaded, their figures are removed.
+        // Cleared first, so that programs that are no longer loaded have no figures.
         self.program_time.clear();
         self.program_runs.clear();
         for program in stats.programs.iter().filter(|program| program.runs > 0) {

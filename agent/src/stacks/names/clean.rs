@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_short_symbol_of_an_endless_name_is_cut() {
-        // Each substitution is twice as long as the one before.
+        // Substitutions (`S_`, `S0_` and so on) repeat earlier parts of the name, so a short symbol can stand for an
+        // endless name.
         let symbol = format!("_Z1fI{}E", "St4pairIS_S_E".repeat(70));
         assert!(demangled(symbol.as_bytes()).len() <= MOST_SHOWN);
         let types: String = (0..30).map(|number| format!("1aIS{number}_S{number}_E")).collect();

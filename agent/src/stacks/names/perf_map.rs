@@ -105,7 +105,7 @@ impl PerfMap {
     /// Reads the next whole lines. Returns false at the end of the file.
     fn read_chunk(&mut self) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
-        // Often there are only a few new lines, so the buffer has their size.
+        // There are often only a few new lines, so the buffer is no larger than they are.
         let new = file.metadata()?.len().saturating_sub(self.read);
         let mut bytes = vec![0; usize::try_from(new).unwrap_or(CHUNK).min(CHUNK)];
         let length = file.read_at(&mut bytes, self.read)?;

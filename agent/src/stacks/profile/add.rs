@@ -12,13 +12,15 @@ use traffictrace_profile::{Frame, Way};
 use super::memory;
 use crate::stacks::{Extent, Stack};
 
-/// Maximum number of rows, including folded ones. Beyond it, the smallest quarter of the stacks is folded.
+/// Maximum number of rows, including folded ones. Beyond it, the smallest quarter of the stacks is folded: added up by
+/// process and direction.
 const MAX_ROWS: usize = 16_384;
-/// Folded rows, one for each process and direction, take at most one part in this many of the memory.
+/// Folded rows, one for each process and direction, are at most one part in this many of the rows that the limits
+/// allow.
 const FOLDED: usize = 4;
 /// Number of fractional bits in a fixed-point number.
 pub(super) const FRACTION: u32 = 16;
-/// The value of `chance` for a probability of 1.
+/// The probability 1 in the unit of [`Profile::add`]'s `chance`, which is 2^-32.
 const CERTAIN: u128 = 1 << 32;
 
 /// A process as the flow table identifies it.
@@ -66,9 +68,10 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// Number of calls whose stack was taken.
     pub(super) calls: u64,
-    /// Expected bytes of the calls without a sample, with [`FRACTION`] fractional bits.
+    /// Estimate of the bytes of calls that were not sampled, from the probabilities of those that were, with
+    /// [`FRACTION`] fractional bits.
     pub(super) hidden_bytes: u128,
-    /// Expected number of calls without a sample, with [`FRACTION`] fractional bits.
+    /// Estimate of the number of calls that were not sampled, with [`FRACTION`] fractional bits.
     pub(super) hidden_calls: u128,
     /// Number of claims, which are samples of threads that move bytes without a call.
     pub(super) claims: u64,
@@ -89,7 +92,7 @@ impl Tally {
     }
 }
 
-/// The samples of a session.
+/// The samples of a session, added up by [`SampleKey`], within limits of rows and memory.
 #[derive(Debug)]
 pub struct Profile {
     pub(super) rows: HashMap<SampleKey, Tally>,
@@ -101,7 +104,7 @@ pub struct Profile {
     budget: usize,
     /// Number of calls whose stack was taken. Claims are not included.
     pub(super) taken: u64,
-    /// Number of samples that were lost.
+    /// Number of samples that the kernel programs could not deliver.
     pub(super) lost: u64,
 }
 

@@ -16,7 +16,8 @@ use super::{
     shares::{split, take_from_largest},
 };
 
-/// Reason for bytes of calls that were not sampled, if no stack of the process shows where they belong.
+/// Reason for bytes of calls that were not sampled, since the kernel programs limit the rate of samples
+/// (`kernel/stacks.rs`), if no stack of the process shows where they belong.
 const OVER_BUDGET: &str = "over the budget";
 /// Reason for bytes that were moved without a call, if no thread is known to do so.
 const WITHOUT_CALL: &str = "moved without a call";
@@ -116,7 +117,7 @@ struct Settled {
     bytes: [Vec<u64>; 3],
     /// For each stack: its sampled calls, and its share of the calls without a sample.
     calls: [Vec<u64>; 2],
-    /// Reason why the rest has no stack, and its bytes and calls.
+    /// The remainder, which no stack explains: the reason, the bytes and the calls.
     rest: (&'static str, u64, u64),
 }
 

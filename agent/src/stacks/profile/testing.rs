@@ -32,7 +32,7 @@ pub(crate) fn missing(reason: &'static str) -> Arc<Stack> {
     Arc::new(Stack { frames: Vec::new(), extent: Extent::Missing(reason) })
 }
 
-/// The same container for every cgroup.
+/// Returns the pod and the container of the cgroup that every [`owner`] has. Panics for another cgroup.
 pub(crate) fn place(cgroup: u64) -> Place {
     assert_eq!(cgroup, owner(1).cgroup);
     Place { pod: "default/shop".to_owned(), container: "web".to_owned() }

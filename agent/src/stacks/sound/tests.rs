@@ -6,7 +6,8 @@ const CODE: u64 = 0x10_0000;
 
 /// Makes tables with one function of 256 bytes, with these unwinding instructions.
 fn tables_of(instructions: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    // Version 1, no augmentation, code factor 1, data factor -8, return address in register 16; cfa = rsp + 8.
+    // The common entry (CIE): version 1, no augmentation, code factor 1, data factor -8, return address in register 16;
+    // cfa = rsp + 8.
     let mut common = vec![0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1];
     common.resize(common.len().next_multiple_of(4), 0);
     let mut frames = u32::try_from(common.len()).unwrap().to_le_bytes().to_vec();
@@ -19,7 +20,8 @@ fn tables_of(instructions: &[u8]) -> (Vec<u8>, Vec<u8>) {
     frames.extend(256_u64.to_le_bytes());
     frames.extend(instructions);
     frames.extend([0; 4]);
-    // Version 1; encodings: absolute pointer of 8 bytes, count of 4, table of absolute addresses of 8.
+    // The index (`.eh_frame_hdr`): version 1; encodings: absolute pointer of 8 bytes, count of 4, table of absolute
+    // addresses of 8.
     let mut header = vec![1, 4, 3, 4];
     header.extend(FRAMES.to_le_bytes());
     header.extend(1_u32.to_le_bytes());
@@ -43,12 +45,12 @@ fn expressions_that_jump_are_not_followed() {
     assert!(sound(&[0x0f, 2, 0x77, 8]));
     // DW_OP_skip -3, which never ends.
     assert!(!sound(&[0x0f, 3, 0x2f, 0xfd, 0xff]));
-    // DW_OP_lit1, DW_OP_bra -4.
+    // DW_OP_lit1 and DW_OP_bra -4, a branch that is always taken.
     assert!(!sound(&[0x0f, 4, 0x31, 0x28, 0xfc, 0xff]));
-    // DW_CFA_expression and DW_CFA_val_expression of rbp.
+    // DW_CFA_expression and DW_CFA_val_expression of rbp, with the endless DW_OP_skip.
     assert!(!sound(&[0x10, 6, 3, 0x2f, 0xfd, 0xff]));
     assert!(!sound(&[0x16, 6, 3, 0x2f, 0xfd, 0xff]));
-    // The same after other instructions.
+    // The endless DW_OP_skip behind another instruction (DW_CFA_def_cfa_offset 16).
     assert!(!sound(&[0x0e, 16, 0x0f, 3, 0x2f, 0xfd, 0xff]));
 }
 

@@ -9,7 +9,7 @@ fn nothing(pid: u32) -> Sample<'static> {
     Sample { program: Program { pid, number: 0 }, tid: pid, user: Taken::Nothing, kernel: &[] }
 }
 
-/// Takes the results that have come back.
+/// Returns the results that have come back.
 fn taken(worker: &mut Worker<u32>, limit: Option<Duration>) -> Vec<(u32, Stacks)> {
     let mut taken = Vec::new();
     worker.take(limit, &mut |stacks, tag| taken.push((tag, stacks)), &mut |_, _| {});
@@ -67,7 +67,7 @@ fn a_wait_in_vain_is_not_repeated() {
     let begin = Instant::now();
     assert!(taken(&mut worker, Some(limit)).is_empty());
     assert!(begin.elapsed() >= limit && worker.stuck);
-    // A wait of an hour would be noticed.
+    // The worker is stuck already, so this call does not wait, least of all for an hour.
     assert!(taken(&mut worker, Some(Duration::from_secs(3600))).is_empty());
     done.send(Outcome::Resolved { stacks: Stacks::default(), bytes: SAMPLE_BYTES, tag: 7 }).unwrap();
     assert_eq!(taken(&mut worker, LIMIT).len(), 1);
@@ -136,7 +136,7 @@ fn assert_named((round, stacks): &(u32, Stacks)) {
 #[test]
 fn what_waits_for_another_look_has_a_bound_and_comes_back_at_the_end() {
     let mut worker = Worker::start().unwrap();
-    // Nothing is ever mapped at this address.
+    // Nothing is ever mapped at this address, so each sample waits for more attempts.
     let addresses = [0x20; 1000];
     let sample = Sample { user: Taken::Addresses(&addresses), ..nothing(process::id()) };
     let most = MOST_WAITING / (SAMPLE_BYTES + size_of_val(&addresses));

@@ -60,8 +60,8 @@ fn a_program_of_go_has_a_probe_at_each_return() {
     }
 }
 
-/// Compares a program with itself after its symbol table was hidden, so that all addresses are the same. A program that
-/// the linker stripped follows.
+/// Hides a program's symbol table instead of stripping it, so that addresses stay and the functions that are found can
+/// be compared. Then examines a program that the linker stripped.
 #[test]
 fn a_stripped_program_of_go_has_the_same_places() {
     for mode in ["-buildmode=exe", "-buildmode=pie"] {

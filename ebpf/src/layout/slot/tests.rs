@@ -1,7 +1,7 @@
 use super::*;
 use crate::layout::{TCP, UDP};
 
-/// Makes a slot in which no byte is zero.
+/// Makes a slot with values in the fields that these tests need.
 fn full(state: u32) -> Slot {
     let slot = Slot::default();
     for word in [&slot.cookie, &slot.sessions, &slot.connections, &slot.cgroup, &slot.rx_bytes] {

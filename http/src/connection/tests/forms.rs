@@ -322,7 +322,7 @@ fn a_connection_with_a_loss_behind_it_pauses_only_when_its_order_is_sure() {
     let mut talk = Talk::new();
     talk.request(GET);
     talk.response(OK);
-    // Requests may have been lost here whose responses are still to come.
+    // Requests may have been lost here whose responses are still to come, so the connection does not pause.
     talk.miss(REQUESTS, 100);
     talk.after_loss(REQUESTS, "");
     assert_eq!(talk.connection.pause(), None);

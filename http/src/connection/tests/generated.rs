@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::kernel::{Conversation, Dice, OwnedPiece, planned};
 use super::*;
 
-/// First sequence numbers of the two directions; those of the first wrap around early.
+/// First sequence numbers of received and of sent bytes; those of received bytes wrap around after 1,000 bytes.
 const FIRST: [u32; 2] = [u32::MAX - 1_000, 1 << 31];
 
 /// Passes the pieces and both FINs to a connection, and closes it. `lost` is true if the last pieces of a direction

@@ -142,7 +142,7 @@ impl Conversation {
             stream.message(&format!("HTTP/1.1 {code} x"), response, !head && !matches!(code, 204 | 304));
             exchanges[answered].0 += &format!(" {}", stream.bytes.len() - before);
             answered += 1;
-            // Consecutive responses share packets.
+            // The next response follows in the same flight, so that responses share packets.
             if !rolling && answered < asked {
                 continue;
             }
@@ -209,7 +209,8 @@ impl Conversation {
             (Some(&first), Some(_)) if dice.once_in(2) => (first, range.end),
             (Some(&first), Some(&last)) => (first, last + 1),
             _ => {
-                // Only bytes of a body: there is a piece, without bytes, only if the body ends here.
+                // The packet has only bytes of a body. There is a piece, without bytes, only if the body ends with the
+                // packet.
                 if stream.needed.get(range.end).is_none_or(|&needed| needed) {
                     let piece = OwnedPiece { way, time, begin: range.end, ..OwnedPiece::default() };
                     pieces.push(piece);
@@ -235,8 +236,8 @@ impl Conversation {
         }
     }
 
-    /// Returns a time for each byte of a direction: the latest time at which one of the needed bytes up to this one
-    /// first passed.
+    /// Returns for each byte of a direction the earliest time at which a parser can have it: the latest of the times at
+    /// which the needed bytes up to this one first passed.
     pub(super) fn passed(&self, pieces: &[OwnedPiece], way: Way) -> Vec<u64> {
         let needed = &self.streams[way.index()].needed;
         let mut times = vec![0; needed.len()];
@@ -268,7 +269,7 @@ impl Conversation {
     }
 }
 
-/// Swaps, repeats and enlarges packets, and marks these as out of order.
+/// Swaps packets, and adds repeated and enlarged ones. All of these are marked as out of order.
 fn disarrange(packets: &mut Vec<(usize, usize, bool)>, dice: &mut Dice) {
     for index in 1..packets.len() {
         if dice.once_in(4) {

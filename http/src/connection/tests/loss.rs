@@ -11,8 +11,8 @@ fn ok(code: u16) -> String {
     format!("HTTP/1.1 {code} x\r\nContent-Length: 0\r\n\r\n")
 }
 
-/// Returns a connection after two exchanges, so that the client was seen to wait for a response before its next
-/// request.
+/// Returns a connection after two exchanges. The second one showed the parser that the client waits for a response
+/// before its next request.
 fn spoken() -> Talk {
     let mut talk = Talk::new();
     turn(&mut talk);
@@ -32,7 +32,7 @@ fn skipped_bodies_are_no_loss() {
     let post = "POST /p HTTP/1.1\r\nContent-Length: 5000000000\r\n\r\n";
     talk.piece(REQUESTS, post.as_bytes(), post.len() + 1_000, true, false);
     talk.response("HTTP/1.1 100 Continue\r\n\r\n");
-    // The body is longer than the range of sequence numbers. The next piece has no bytes and shows its end.
+    // The body is longer than the range of sequence numbers. The next piece has no bytes and shows the body's end.
     talk.miss(REQUESTS, 4_000_000_000);
     talk.miss(REQUESTS, 999_999_000);
     talk.piece(REQUESTS, b"", 0, false, false);

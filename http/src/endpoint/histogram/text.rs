@@ -1,11 +1,11 @@
 //! The compact text form of a histogram, as a string field of a report has it.
 //!
-//! The text is a sequence of numbers. The first is the maximum in µs. Then each bucket in use has its count, and before
-//! it, if there are empty buckets between it and the bucket in use before, their number (a gap). A count is written as
-//! an even number (twice the count), a gap as an odd one (twice the number of buckets plus one). A number is written in
-//! the alphabet of base64url, five bits a character, the lowest bits first; the sixth bit of a character means that
-//! more characters follow. An empty histogram is the empty text. A histogram over four orders of magnitude with
-//! thousands of requests takes about 200 characters, and none takes more than [`MAX_TEXT`].
+//! The text is a sequence of numbers. The first is the maximum in µs. Then each bucket in use has up to two numbers:
+//! the number of empty buckets between it and the previous bucket in use (a gap, left out if there are none), and its
+//! count. A count is written as an even number (twice the count), a gap as an odd one (twice the number of buckets plus
+//! one). A number is written in the alphabet of base64url, five bits a character, the lowest bits first; the sixth bit
+//! of a character means that more characters follow. An empty histogram is the empty text. A histogram over four orders
+//! of magnitude with thousands of requests takes about 200 characters, and none takes more than [`MAX_TEXT`].
 
 use std::str::FromStr;
 

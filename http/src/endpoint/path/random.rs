@@ -12,7 +12,7 @@ pub(super) const MIN_SECRET: usize = 16;
 /// Minimum length in bytes of a text with letters and digits that counts as an identifier if it looks random.
 pub(super) const MIN_ID: usize = 10;
 
-/// Length in bytes from which the longest word of a text is long: such a text looks random with fewer rare pairs (see
+/// Length in bytes from which a word counts as long. A text with a long word looks random with fewer rare pairs (see
 /// [`is_secret`]).
 const MIN_WORD: usize = 8;
 
@@ -53,8 +53,8 @@ const COMMON: [&[u8]; 26] = [
 /// Code of a decimal digit in [`CODES`].
 const DIGIT: u8 = 26;
 
-/// Difference between the code of an upper case letter and that of the lower case one, which is its index in the
-/// alphabet.
+/// Difference between the codes of an upper case letter and of the same letter in lower case, whose code is its index
+/// in the alphabet.
 const UPPER: u8 = 32;
 
 /// Code of a byte that is neither an ASCII letter nor a digit.

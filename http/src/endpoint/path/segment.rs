@@ -9,7 +9,7 @@ use super::{Level, random, secret, shape};
 /// Maximum length in bytes of a decoded segment. A longer one is data rather than a name, and becomes `{token}`.
 pub(super) const MAX_SEGMENT: usize = 128;
 
-/// Length in bytes below which a text of letters and separators alone cannot be folded.
+/// Length in bytes below which a text of letters and separators alone is never replaced.
 const MIN_FOLDING: usize = random::MIN_SECRET;
 
 /// Writes one segment, with placeholders.
@@ -54,14 +54,14 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Appends a decoded segment.
+    /// Appends a segment whose percent-encoding is decoded.
     fn decoded(&mut self, text: &[u8]) {
         match whole(text) {
             Some(placeholder) if self.level == Level::Fold || placeholder == Placeholder::Token => {
                 self.replace(placeholder);
             }
-            // A value such as an e-mail address is kept as a whole if the level is [`Level::Redact`], but a part of it,
-            // such as the user, may be a secret.
+            // A value such as an e-mail address stays if the level is [`Level::Redact`]. Its parts are examined
+            // nevertheless, since one of them, such as the user, may be a secret.
             _ => self.pieces(text),
         }
     }
@@ -119,8 +119,9 @@ impl<'a> Segment<'a> {
         self.words(text);
     }
 
-    /// Appends words (letters and digits) with separators between them. The texts before and after a replaced word are
-    /// examined again on their own, so that folding a folded path changes nothing.
+    /// Appends words (letters and digits) with separators between them. A word that is replaced splits the text: the
+    /// parts before and after it are examined on their own, as they will be when the folded path is folded once more,
+    /// which must change nothing.
     fn words(&mut self, mut text: &[u8]) {
         while !self.token(text) {
             let Some(Found { from, to, placeholder }) = first_value(text) else {
@@ -143,7 +144,7 @@ impl<'a> Segment<'a> {
         let inner = &text[before..];
         let after = inner.iter().rev().take_while(is_separator).count();
         let (inner, after) = inner.split_at(inner.len() - after);
-        // Hashes have a placeholder of their own.
+        // Hashes have a placeholder of their own, which [`Self::words`] appends.
         let found = !is_hexadecimal(inner) && random::is_secret(inner);
         if found {
             self.keep(&text[..before + leading_words(inner)]);

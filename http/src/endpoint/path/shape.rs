@@ -27,7 +27,7 @@ pub(super) fn is_address(text: &[u8]) -> bool {
 }
 
 /// Returns whether a text is an e-mail address. Names of image files with a scale (`logo@2x.png`) and of packages with
-/// a version (`left-pad@1.3.0.tgz`) are not taken for one.
+/// a version (`left-pad@1.3.0.tgz`) do not count as one.
 pub(super) fn is_email(text: &[u8]) -> bool {
     let Some(at) = text.iter().position(|byte| *byte == b'@') else {
         return false;

@@ -94,7 +94,8 @@ pub(super) fn whole(text: &[u8]) -> Option<Placeholder> {
     Some(placeholder)
 }
 
-/// Returns the first value in a text of words (letters and digits) with separators between them.
+/// Returns the first part of a text that a placeholder replaces: a date, or a word of letters and digits for which
+/// [`value`] has a placeholder.
 pub(super) fn first_value(text: &[u8]) -> Option<Found> {
     let mut from = 0;
     while from < text.len() {

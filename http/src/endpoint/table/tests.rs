@@ -191,7 +191,7 @@ fn a_restart_goes_on_from_the_last_rows() {
         }
     }
     first.unobserved(Reason::Malformed, 4);
-    // Only two rows are restored; all other exchanges are only known as a sum.
+    // The second table gets back two rows; all other exchanges are only known to it as a sum.
     let mut second = Table::default();
     first.top(2).iter().for_each(|row| second.restore(row));
     let rest = &find(&first.top(3), 1, "/c").expect("a row").counts;

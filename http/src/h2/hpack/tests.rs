@@ -19,7 +19,7 @@ fn told(fields: &[(Name, &str)]) -> Told {
     fields.iter().map(|(name, text)| (*name, value(*name, text))).collect()
 }
 
-/// A header block in hexadecimal, the fields that it decodes to, and the size of the table after it.
+/// A header block in hexadecimal, the fields that it decodes to, and the size of the dynamic table after it.
 type Example = (&'static str, &'static [(Name, &'static str)], usize);
 
 /// Decodes the blocks of an example one after the other, and asserts that the fields and the size of the table are the
@@ -34,7 +34,8 @@ fn example(mut table: Table, blocks: &[Example]) {
     }
 }
 
-/// Returns a table with the maximum size of RFC 7541's examples of responses, which makes them evict entries.
+/// Returns a table of at most 256 bytes, as in RFC 7541's examples of responses (appendix C.5 and C.6), so that entries
+/// are evicted.
 fn small() -> Table {
     Table { capacity: 256, ..Table::new() }
 }

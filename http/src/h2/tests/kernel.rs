@@ -1,4 +1,5 @@
-//! A simulation of the kernel programs on sockets: passes packets to a parser as they do.
+//! A simulation of the kernel programs that see the packets of sockets: it passes the bytes of packets to a parser as
+//! those programs do.
 
 use super::*;
 
@@ -67,8 +68,8 @@ impl Kernel {
         Self { ways, skips }
     }
 
-    /// Handles a packet without passing its pieces on. `lost` is true if its bytes are a loss for the parser, and false
-    /// if they passed before the trace began.
+    /// Moves past a packet whose pieces the parser does not get. `lost` is true if its bytes are a loss for the parser,
+    /// and false if they passed before the trace began.
     pub(super) fn pass_unseen(&mut self, packet: &Packet, lost: bool) {
         let followed = &mut self.ways[packet.way.index()];
         let mut rest = &packet.bytes[..];
@@ -80,12 +81,13 @@ impl Kernel {
         followed.gap += if lost { packet.bytes.len() as u64 } else { 0 };
     }
 
-    /// Returns whether the last bytes of a direction were lost.
+    /// Returns whether bytes were lost in a direction and no later piece of it was passed, so that the parser does not
+    /// know of the loss.
     pub(super) fn has_lost(&self) -> bool {
         self.ways.iter().any(|followed| followed.gap > 0)
     }
 
-    /// Passes the pieces of a packet to the parser, after a hole if bytes were lost before them.
+    /// Passes the pieces of a packet to the parser. Reports a hole first if bytes were lost before the packet.
     pub(super) fn pass(&mut self, packet: &Packet, parser: &mut Parser, sink: &mut Reports) {
         let (way, time) = (packet.way, packet.time);
         let followed = &mut self.ways[way.index()];

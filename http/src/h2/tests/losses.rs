@@ -39,7 +39,7 @@ fn the_end_of_a_response_without_its_head_is_unobserved() {
     f.hole(SERVER, true);
     f.data(SERVER, 1, true);
     f.headers(SERVER, 3, true, &[("grpc-status", "0")]);
-    // The entry at this index was inserted unseen, so the block may be a head or trailers.
+    // The entry at this index was inserted unseen, so the block of stream 5 may be a head or trailers.
     f.bytes(SERVER, &frame(1, 5, 5, &[0xbe]));
     f.reset(SERVER, 7);
     f.close();

@@ -14,7 +14,7 @@ use super::{
 const BOUND: usize = 4 << 20;
 
 /// Asserts that a reported exchange equals one of the true ones, except for fields that may be unknown. With `losses`,
-/// it may have fewer bytes and another end.
+/// the reported one may have fewer bytes and another end time.
 fn compare(reported: &Exchange, truth: &[Exchange], losses: bool) {
     let fits = |truth: &&Exchange| {
         let text = |reported: &str, truth: &str| reported == truth || reported.is_empty();

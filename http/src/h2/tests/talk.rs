@@ -6,7 +6,8 @@ use super::{
     *,
 };
 
-/// A step of a stream: what an end sends next. A `Way` is the direction, a `bool` is true if the frame has END_STREAM.
+/// A step of a stream: the frame that the client or the server sends next. A `Way` is the direction, a `bool` is true
+/// if the frame has END_STREAM.
 #[derive(Debug, Clone)]
 enum Step {
     Interim,
@@ -118,7 +119,7 @@ impl Talk {
     }
 
     /// Appends bytes to a direction, and returns the index of the first of them. Pending bytes of the other direction
-    /// pass before.
+    /// are put into packets first.
     fn send(&mut self, way: Way, bytes: &[u8]) -> usize {
         self.flush(way.other());
         let place = self.sent[way.index()];
@@ -330,7 +331,7 @@ impl Talk {
         }
     }
 
-    /// Returns the true exchange of a stream, once all packets are made.
+    /// Returns the exchange that a parser should report for a stream, once all packets are made.
     fn judge(&self, script: Script) -> Exchange {
         let last = script.last.iter().map(|last| self.time(*last)).max().unwrap_or_default();
         Exchange {
@@ -351,8 +352,8 @@ impl Talk {
         exchanges
     }
 
-    /// Passes the conversation to a parser, from the packet at index `from` on, without the packets whose index is
-    /// `lost`. If `skips`, the kernel skips bodies.
+    /// Passes the conversation to a parser, from the packet at index `from` on, without the packets for whose index
+    /// `lost` returns true. If `skips`, the kernel skips bodies.
     pub(super) fn replay(&self, skips: bool, from: usize, lost: impl Fn(usize) -> bool) -> Reports {
         let mut parser = Parser::new(from > 0);
         let mut kernel = Kernel::new(self.client, skips);

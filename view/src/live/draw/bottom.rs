@@ -56,7 +56,7 @@ impl App {
         }
         let (text, style) = match (&self.message, self.sentences().first(), self.losses_in_words().first()) {
             (Some((message, _)), ..) => (message.clone(), theme.strong()),
-            // The empty table shows these sentences itself.
+            // While the trace waits, the empty table shows the sentences, so none is drawn here.
             (None, ..) if self.number_of_lines(self.tab) == 0 && self.state() == State::Waiting => {
                 return false;
             }

@@ -120,7 +120,7 @@ impl App {
 
     /// Names the processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
     fn both_ends(&self, row: &Row, owner: &str, is_short: bool) -> Option<Label> {
-        // Several servers behind a Service have its name in common.
+        // The other end has no pod if it stands for several servers behind a Service; the Service is named then.
         let other_end = row.other_end.as_ref()?;
         if other_end.namespace.is_some() && other_end.pod.is_none() {
             return Some(Label::Two(

@@ -1,4 +1,4 @@
-//! The tables of the other tabs: HTTP endpoints and functions.
+//! The tables of the tabs beside that of flows: HTTP endpoints and functions.
 
 use ratatui::{buffer::Buffer, layout::Rect};
 use traffictrace_crd::human::{count, printable};
@@ -88,7 +88,8 @@ impl App {
         let method = printable(endpoint.method.as_deref().unwrap_or("(any)")).into_owned();
         let (host, path) = (name(Kind::Host, &endpoint.host), name(Kind::Path, &endpoint.path));
         let separator = if self.names.are_hidden && !path.is_empty() { "/" } else { "" };
-        // A request whose two ends are traced has a row for each.
+        // A request whose two ends are traced has a row for each: the sign distinguishes the client's from the
+        // server's.
         let sign = if endpoint.side == "Client" { self.symbols.to } else { self.symbols.from };
         format!("{sign} {method} {host}{separator}{path}")
     }

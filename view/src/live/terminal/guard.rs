@@ -1,4 +1,4 @@
-//! Raw mode and the alternate screen, which every way out leaves again.
+//! The terminal's raw mode and alternate screen, which are left however the screen ends, even by a panic.
 
 use std::{
     io::{self, stdout},
@@ -44,7 +44,8 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Switches the terminal again, after it was restored or after another program changed it.
+    /// Switches the terminal to raw mode and to the alternate screen once more, after it was restored or another
+    /// program changed it.
     pub(super) fn enter_again(&self) -> io::Result<()> {
         // A shell that continues a stopped process may have changed the mode, and enabling raw mode does nothing while
         // it counts as enabled.
@@ -54,7 +55,7 @@ impl Guard {
         execute!(stdout(), EnterAlternateScreen, DisableLineWrap, Hide)
     }
 
-    /// Restores the terminal for a while.
+    /// Restores the terminal until [`Guard::enter_again`], for example while the process is stopped.
     pub(super) fn leave(&self) {
         leave(&self.is_entered);
     }

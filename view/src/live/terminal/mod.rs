@@ -1,4 +1,4 @@
-//! The terminal around the screen: it is switched to raw mode, drawn on, and restored on every way out.
+//! The terminal around the screen: it is switched to raw mode, drawn on, and restored however the screen ends.
 
 #[cfg(unix)]
 mod decode;

@@ -136,7 +136,7 @@ fn quitting_gives_the_terminal_back_and_leaves_the_last_screen() {
     assert!(fixture.is_raw());
     fixture.press("\x1b[Bq");
     fixture.await_text("\x1b[?1049l");
-    // The key before was handled as a key too.
+    // The down arrow before `q` was handled: the second row is selected.
     fixture.await_text("▌▸ mysqld 77");
     fixture.await_text("(other, 4 flows)");
     assert_eq!(fixture.end().code(), Some(10));

@@ -28,7 +28,7 @@ use signal_hook::{
 
 use super::{Exit, LiveError, decode::Decoder};
 
-/// Maximum time until the rest of an escape sequence comes. After it, the byte was the Escape key.
+/// Maximum time to wait for the rest of an escape sequence. If none comes, the Escape byte counts as the Escape key.
 const ESCAPE: Duration = Duration::from_millis(50);
 /// Maximum number of bytes read at once.
 const CHUNK: usize = 1024;

@@ -49,7 +49,8 @@ fn the_selection_follows_its_row_and_rows_stay_while_one_reads() {
     assert_eq!(app.list().at, 0);
 }
 
-/// A single server is named as the other end of a connection. Several have the Service's name in common.
+/// If one server accepts a client's connections to a Service, it is named as their other end; of several servers, only
+/// the Service is named.
 #[test]
 fn a_client_of_several_servers_shows_their_service() {
     let mut snapshot = plain();
@@ -245,7 +246,7 @@ fn the_tab_of_functions_is_there_before_them_and_says_why_it_is_empty() {
     let known = std::mem::take(&mut snapshot.functions.as_mut().unwrap().functions);
     snapshot.functions.as_mut().unwrap().notice = Some("No profile was read yet.".to_owned());
     let mut app = app(&snapshot);
-    // The filter with which the plugin starts the screen for one pod.
+    // The kubectl plugin starts the screen with this filter if a trace of one pod has to select others, too.
     type_in(&mut app, "/pod:=web-1");
     press(&mut app, KeyCode::Enter);
     press(&mut app, KeyCode::Tab);

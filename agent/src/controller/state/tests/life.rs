@@ -1,4 +1,4 @@
-//! The way of a trace from its first status to its last one.
+//! The life of a trace from its first status to its last one.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn a_life() {
     assert_eq!(write(&mut state, 2.2).totals.rx_bytes, 25);
     nothing_until(&mut state, 2.2, 60.0);
 
-    // An identical report is no news.
+    // A report with the same numbers causes no write.
     tell_report(&mut state, "n2", 5, false, 3.0);
     assert!(state.due(at(12.2)).is_empty());
     nothing_until(&mut state, 12.2, 60.0);

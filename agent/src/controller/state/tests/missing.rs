@@ -1,4 +1,4 @@
-//! Nodes that send nothing, or nothing more, so that no event announces them.
+//! Nodes that never report, or no longer. No event tells this, so the state must look at the trace at the right time.
 
 use traffictrace_crd::condition_type;
 

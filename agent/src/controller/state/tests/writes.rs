@@ -90,7 +90,8 @@ fn agents_learn_a_late_start_and_the_pace_from_the_metadata() {
     assert_eq!(write(&mut state, 3600.0).start_time.map(|time| time.0), Some(at(3600.0)));
     let start = json!({ "annotations": { "traffictrace.dev/start-time": at(3600.0).to_string() } });
     assert_eq!(patch(&mut state, 3600.1), start);
-    // With 360 reporting nodes the interval is 12 s. With 400 it would be 14 s, too small a change to be sent to all.
+    // With 360 reporting nodes the interval of reports is 12 s. With 400 it becomes 14 s, too small a change to be sent
+    // to all agents.
     let tell_nodes = |state: &mut State, range: std::ops::Range<u32>| {
         for node in range {
             tell_node(state, &format!("m{node}"));

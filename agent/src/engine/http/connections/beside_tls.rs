@@ -75,7 +75,8 @@ impl Connections {
         }
     }
 
-    /// Marks a socket as using TLS. Its packets say no more, and its plain text may have arrived already.
+    /// Marks a socket as using TLS. From now on its packets only show its end. Its plain text may have arrived already,
+    /// and waits.
     pub(super) fn begin_tls(&mut self, cookie: u64) {
         let Some(followed) = self.followed.get_mut(&cookie) else { return };
         if followed.tls.is_some() {
@@ -87,8 +88,8 @@ impl Connections {
         self.strangers.push(cookie);
     }
 
-    /// Records the end of a direction. Plain text that was sent before the end may still arrive by the other ring
-    /// buffer.
+    /// Records that a FIN or RST of a TLS connection was seen. Plain text from before it may still arrive by the other
+    /// ring buffer, so [`Self::end_tls`] ends the direction later.
     pub(super) fn note_end(&mut self, record: &Record<'_>, way: Way) {
         let Some(followed) = self.followed.get_mut(&record.cookie) else { return };
         if record.flags & RESET != 0 {
@@ -117,8 +118,8 @@ impl Connections {
         }
     }
 
-    /// Returns the ids of processes that were now found to use TLS: those of sockets in `strangers` whose slot has a
-    /// process by now.
+    /// Returns the ids of processes newly found to use TLS: those of TLS sockets whose process was unknown
+    /// (`strangers`) and whose slot has a process by now.
     pub(super) fn find_speakers(&mut self, books: &mut Books<'_, '_>) -> Vec<u32> {
         let mut found = Vec::new();
         let followed = &mut self.followed;
@@ -136,8 +137,8 @@ impl Connections {
         found
     }
 
-    /// Ends the directions of TLS connections whose ends were seen before the last call, since their plain text has
-    /// been read by now. A process reads received data later than the end arrives, so a received direction ends only if
+    /// Ends directions of TLS connections at the second call after their FIN or RST was seen: by then their plain text
+    /// has been read. A process reads received data later than the FIN arrives, so a received direction ends only once
     /// the sent direction has ended, too.
     pub(super) fn end_tls(&mut self, books: &mut Books<'_, '_>) {
         let [now, before] = &mut self.ending;

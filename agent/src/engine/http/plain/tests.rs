@@ -4,7 +4,7 @@ use traffictrace_http::{Beginning, Exchange, Reason, Side, Start, Status};
 
 use super::*;
 
-/// The reports of a connection.
+/// A sink that keeps the reports of a connection.
 #[derive(Debug, Default)]
 struct Seen {
     exchanges: Vec<Exchange>,
@@ -26,7 +26,7 @@ fn text(way: Way, sequence: u32, bytes: &[u8]) -> Text {
     Text { way, time: 1, sequence, length, bytes: bytes.to_vec(), lost_before: false }
 }
 
-/// A connection of which every byte is seen.
+/// Makes the parser of a connection of which every byte is seen.
 fn whole() -> Connection {
     Connection::begin(Beginning { start: Start::Whole, first: [Some(0); 2] })
 }
@@ -43,7 +43,7 @@ fn a_long_body_is_left_to_the_kernel() {
     let end = head.len() as u64 + 100_000;
     let skip = tls.feed(&mut connection, &text(Way::Sent, 0, head), &mut seen);
     assert_eq!(skip, Some((Way::Sent, end)));
-    // Only the end of the body is reported.
+    // The kernel skips the body and reports only its last piece, without contents.
     let last = Text { length: 1000, ..text(Way::Sent, u32::try_from(end).unwrap() - 1000, b"") };
     assert_eq!(tls.feed(&mut connection, &last, &mut seen), None);
     let [exchange] = seen.exchanges.as_slice() else { panic!("{seen:?}") };

@@ -24,8 +24,7 @@ use crate::{
 
 /// Interval between searches for processes in the selected cgroups.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// Minimum time between two scans, as a multiple of the duration of the first, so that scans take at most a fiftieth of
-/// the time.
+/// Minimum pause after a scan, as a multiple of the scan's duration, so that scans take at most a fiftieth of the time.
 const SCAN_SHARE: u32 = 50;
 /// Times after the beginning of a process at which it is examined, because its libraries are loaded one by one.
 const LOOKS: [Duration; 6] = [
@@ -38,8 +37,8 @@ const LOOKS: [Duration; 6] = [
 ];
 /// Maximum number of processes that are tracked.
 const MOST_PROCESSES: usize = 16_384;
-/// Time for which the finding about an ended process is kept if the process is not known to use TLS. A connection may
-/// still show that it did.
+/// A finding about an ended process is kept this long after its last examination, since a connection may still show
+/// that the process used TLS. If that is known, the finding is kept.
 const KEPT_WITHOUT_CONNECTION: Duration = Duration::from_secs(10);
 /// Maximum number of cgroup levels searched below a selected one.
 const MOST_LEVELS: usize = 16;
@@ -49,7 +48,7 @@ const MOST_LEVELS: usize = 16;
 struct Tracked {
     /// Time when the process began to run its program, as far as that was seen.
     since: Instant,
-    /// Number of examinations since then.
+    /// Number of examinations since `since`.
     looks: usize,
     /// The process's probes, by device and inode of the file.
     links: Vec<((u64, u64), TlsLinks)>,
@@ -92,7 +91,7 @@ impl Work {
         }
     }
 
-    /// Works until the handle is dropped.
+    /// Works until the thread's handle, the [`super::Watcher`], is dropped.
     pub(super) fn run(mut self) {
         loop {
             self.wait();
@@ -144,7 +143,8 @@ impl Work {
         }
     }
 
-    /// Waits for the handle, for a new process, or until an examination is due.
+    /// Waits until the [`super::Watcher`] wakes the thread, the kernel reports a new process, or an examination or scan
+    /// is due.
     fn wait(&mut self) {
         let looks = self.tracked.values().filter_map(Tracked::next_look);
         let due = looks.chain([self.next_scan]).min().unwrap_or(self.next_scan);
@@ -157,7 +157,7 @@ impl Work {
         }
         // A signal only ends the wait early.
         let _ = poll(&mut descriptors, Some(&timeout));
-        // An error means that something else ended the wait.
+        // Resets the eventfd. An error means that something else than the eventfd ended the wait.
         let _ = read(&self.shared.wake, &mut [0; 8]);
     }
 
@@ -197,7 +197,7 @@ impl Work {
                     // The kernel inserts the existing probes into the new program when it maps the file.
                     tracked.probed = tracked.probed.map(|_| now());
                 } else {
-                    // The probes belong to an earlier process with the same id.
+                    // The probes belong to an earlier process with the same id, so they are detached.
                     tracked.began = began;
                     tracked.probed = None;
                     self.detaching.extend(tracked.links.drain(..).map(|(_, links)| links));
@@ -246,13 +246,13 @@ impl Work {
         for pid in due {
             if self.tracked.get(&pid).is_some_and(|tracked| tracked.looks == 0) {
                 for placed in self.finder.expect(pid) {
-                    // Most processes do not map the library, so errors are not reported.
+                    // Libraries are only expected here, and most processes do not map them, so errors are not reported.
                     let _ = self.attach(pid, &placed);
                 }
             }
             self.look(pid, false);
             if let Some(tracked) = self.tracked.get_mut(&pid) {
-                // Examinations whose time has passed are not made up for.
+                // Examinations that are overdue are left out: this one has found what they would find.
                 tracked.looks = LOOKS.iter().filter(|after| tracked.since + **after <= now).count();
             }
         }
@@ -276,7 +276,7 @@ impl Work {
         let looked = Instant::now();
         let speaks = speaks || findings.get(&pid).is_some_and(|known| known.speaks);
         match findings.get_mut(&pid) {
-            // The process has ended, so the finding from before that is better.
+            // The process has ended and shows nothing more, so the earlier finding stays.
             Some(known) if is_over => (known.looked, known.speaks) = (looked, speaks),
             _ => {
                 let reason = if refused.is_empty() { found.reason } else { refused };

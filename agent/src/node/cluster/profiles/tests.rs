@@ -197,7 +197,7 @@ async fn of_profiles_that_wait_the_newest_of_each_run_is_written() {
     let spec = stored(&server);
     assert_eq!((spec.bytes.sent, spec.is_final, spec.interrupted), (25, true, true));
     assert!(!spec.profile.is_empty());
-    // A second run that continued the first.
+    // The second run continues the first one's stored profile, so both are written.
     let server = Server::default();
     run(&server, vec![made(7, 25, false), made(8, 100, false), made(8, 300, true)]).await;
     let spec = stored(&server);

@@ -39,7 +39,7 @@ fn a_trace_is_read_once_for_each_generation() {
     assert_eq!(due(&mut traces), 1);
     assert_eq!(due(&mut traces), 0, "it is being read");
     assert!(is_newest(traces.read(&"u1".into(), trace("u1", 1, &started()))));
-    // A change of the status only, which happens often.
+    // A change of the status alone, which happens often, does not make the trace due again.
     traces.apply(&meta("u1", 1));
     assert_eq!(due(&mut traces), 0);
     traces.apply(&meta("u1", 2));

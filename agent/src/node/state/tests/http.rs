@@ -66,7 +66,7 @@ fn the_next_agent_goes_on_and_counts_nothing_twice() {
     let totals = &http(report).totals;
     assert_eq!((totals.requests, totals.by_class["4xx"], totals.lost["records"]), (5, 1, 7));
     assert_eq!(http(report).base.as_ref(), Some(&http(&last).totals));
-    // A third agent that finds nothing new shows the same.
+    // A third agent that counts nothing new reports the same numbers.
     let last = report.clone();
     let mut third = counting(Node::after(vec![last.clone()], 40));
     third.wait(3);

@@ -305,7 +305,7 @@ fn a_trace_beyond_its_namespaces_share_gives_way_and_keeps_its_numbers() {
     let report = node.last(&gave);
     assert_eq!(report.refused.as_ref().unwrap().reason, "TooManySessions");
     assert_eq!((report.totals.rx_bytes, row_bytes(report)), (1000, 1000), "what it counted stays");
-    // The other namespace's trace ends, and this one continues.
+    // The trace that got the session ends, and the one that gave it up counts again.
     node.wait(60).wait(1);
     assert_eq!(node.seen(&gave), Seen::Counting);
     node.fake().receive(&gave, 5);

@@ -105,7 +105,8 @@ fn an_agent_that_ends_leaves_a_report_that_the_next_one_goes_on_from() {
     assert!(node.fake().sessions.is_empty());
 }
 
-/// The node's pods are older than its first agent, and there is no earlier report.
+/// If the trace and its pod are older than the node's first agent, the report has an interruption that begins at the
+/// later of the two.
 #[test]
 fn what_was_there_before_the_first_agent_is_told() {
     let mut node = Node::after(Vec::new(), 20);

@@ -182,7 +182,7 @@ fn an_agent_that_is_refused_closes_the_profile_of_the_one_before() {
     first.fake().receive("t1", 70);
     let actions = first.state.shut_down(first.now);
     let Some(Action::Report { report, .. }) = actions.last() else { panic!("{actions:?}") };
-    // The kernel refuses everything, or the stacks only.
+    // In the first round the kernel refuses the trace, in the second only its stacks.
     for refuses in [Some(10), None] {
         let mut node = Node::after(vec![report.spec.clone()], 20);
         (node.fake().refuses, node.fake().refuses_stacks) = (refuses, refuses.is_none());

@@ -93,7 +93,7 @@ fn profiles_that_share_their_memory_fold_until_it_is_enough() {
         profile.add(&owner(pid), &THREAD, Way::Sent, &stack(&["main", "write"]), 5, 0);
         assert!(!profile.is_too_large());
     }
-    // When more memory becomes available, it is used.
+    // The profile goes on counting when its share of the memory grows.
     profile.share_with(1);
     profile.add(&owner(1), &THREAD, Way::Sent, &stack(&["main", "send"]), 5, 0);
     assert_eq!(profile.taken(), 20_001);

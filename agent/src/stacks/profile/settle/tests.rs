@@ -94,7 +94,7 @@ fn what_nothing_explains_says_why() {
 fn the_ledger_is_right_where_samples_have_more() {
     let graph = sampled(&[("a", 70, 0), ("b", 30, 0)]).settle(&[sums(1, (90, 1))]);
     assert_eq!(rows(&graph), [row("a", 60, 0), row("b", 30, 1)]);
-    // The ledger does not know this process.
+    // The ledger does not know this process, so its sample is left out.
     assert_eq!(rows(&sampled(&[("a", 70, 0)]).settle(&[])), []);
 }
 
@@ -107,7 +107,7 @@ fn the_largest_numbers_are_no_overflow() {
     assert_eq!(graph.total(Way::Received, By::Calls), MOST);
 }
 
-/// One sample or claim.
+/// One call of [`Profile::claim`] if `claim` is true, and otherwise of [`Profile::add`].
 #[derive(Debug, Clone)]
 struct Event {
     pid: u32,

@@ -140,7 +140,7 @@ impl Still {
 
 impl Drop for Still {
     fn drop(&mut self) {
-        // A program in a pid namespace of its own does not end with its parent.
+        // A program in a pid namespace of its own does not end with its parent, so it is killed by its own id.
         drop(self.child.stdin.take());
         if self.pid != self.child.id() {
             let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid).unwrap());

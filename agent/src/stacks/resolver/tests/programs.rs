@@ -40,7 +40,7 @@ fn has(stack: &Stack, wanted: &[&str]) -> bool {
     wanted.iter().all(|wanted| names.any(|name| name == *wanted))
 }
 
-/// Runs a program, and resolves its stack from a copy that is long enough.
+/// Runs a program, and resolves its stack. The copy that `mode` takes must reach the thread's first function.
 fn whole(command: &mut Command, mode: Mode) -> Option<(Still, Resolver, Dump, Arc<Stack>)> {
     let still = Still::run(command)?;
     let dump = still.dump(mode);
@@ -124,7 +124,7 @@ fn python_as_the_distribution_has_it() {
     let mut program = Command::new("/usr/bin/python3");
     let Some((_still, _, _, stack)) = whole(program.args(["-c", PYTHON]), Mode::Copy8) else { return };
     assert!(has(&stack, &["_PyEval_EvalFrameDefault", "Py_RunMain", "_start"]), "{:#?}", names(&stack));
-    // Python's own nameless functions form one frame.
+    // Adjacent functions of Python without a name form one frame.
     let pairs = stack.frames.windows(2);
     assert!(
         pairs.into_iter().all(|pair| !pair[0].name.starts_with('[') || pair[0] != pair[1]),
@@ -152,7 +152,7 @@ fn node_writes_names_in_its_own_namespaces() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
-    // Node writes a log into its working directory.
+    // Node writes a log into its working directory, which is therefore a temporary folder.
     command.current_dir(folder.path()).args(["--pid", "--fork", "--mount", "--", "sh", "-c", inside, NODE]);
     // unshare prints an error when its child is killed.
     run(command.stderr(std::process::Stdio::null()));
@@ -262,7 +262,7 @@ fn a_process_that_executes_another_program_is_another_one() {
         return;
     };
     assert!(has(&stack, &["inner", "main"]));
-    // A zero byte makes the program go on to the second one.
+    // A zero byte makes the first program execute the second one.
     still.write(&[0]);
     let name = || fs::read_to_string(format!("/proc/{}/comm", dump.pid)).unwrap();
     let until = Instant::now() + std::time::Duration::from_secs(20);
@@ -439,7 +439,7 @@ fn open_files_have_a_bound_for_all_processes() {
                 .unwrap()
         })
         .collect();
-    // Other tests open files as well.
+    // Other tests open files at the same time, hence the margin of 300.
     assert!(shared.unread.left() < all && count() < before + all + 300, "{before} {}", count());
     drop(processes);
     assert_eq!(shared.unread.left(), all);
