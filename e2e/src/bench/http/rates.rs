@@ -21,7 +21,7 @@ use crate::{
 const PASSES: usize = 2;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Index in the [`Crew`](rounds::Crew) (the workers) of a page's worker in the traced container.
+/// Index in the [`Crew`] (the workers) of a page's worker in the traced container.
 const fn traced(page: usize) -> usize {
     page * 2
 }
