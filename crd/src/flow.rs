@@ -178,7 +178,7 @@ pub struct Flow {
     /// Owner of the peer's address when the flow was first listed: pod NAMESPACE/NAME, service NAMESPACE/NAME or node NAME. A pod that gave up the address less than five minutes earlier counts as its owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// Services of the namespace that offered the local port when the flow was first listed, at most three, as NAME:PORT with the Service's own port. The flow of a client that asked for such a Service names it as the peer.
+    /// Services of the namespace that have offered the local port since the flow was first listed, at most three, as NAME:PORT with the Service's own port; those that listed clients ask for come first. The flow of a client that asked for such a Service names it as the peer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub local_services: Vec<String>,

@@ -167,20 +167,25 @@ fn direct(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
     by_ends.into_iter().map(of).collect()
 }
 
-/// Groups one client's flow with one server's flow if only these two have the client's address and port.
+/// Groups one client's TCP flow with one server's if only these two have the client's address and port.
 fn translated(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Group> {
-    let mut groups: HashMap<(Protocol, End), Group> = HashMap::new();
+    let mut groups: HashMap<End, Group> = HashMap::new();
     for (place, flow) in flows.iter().enumerate().filter(|(place, _)| is_free(*place)) {
         let (address, port) = match flow.direction {
-            Direction::Outbound => (flow.local_address, flow.local_port),
+            // No address is translated on the way to a pod's own.
+            Direction::Outbound if flow.peer.as_ref().is_none_or(|peer| !peer.starts_with("pod ")) => {
+                (flow.local_address, flow.local_port)
+            }
             Direction::Inbound => (flow.remote_address, flow.remote_port),
-            Direction::Unknown => continue,
+            Direction::Outbound | Direction::Unknown => continue,
         };
-        let Some(client) = address.filter(|address| !address.is_loopback() && port.is_some()) else {
+        let is_usable = |address: &IpAddr| !address.is_loopback() && port.is_some();
+        // A UDP socket talks to many peers from one port.
+        let Some(client) = address.filter(|address| flow.protocol == Protocol::Tcp && is_usable(address))
+        else {
             continue;
         };
-        let group = groups.entry((flow.protocol, (client, port))).or_default();
-        group.is_exact = true;
+        let group = groups.entry((client, port)).or_default();
         let is_client = flow.direction == Direction::Outbound;
         if is_client { &mut group.clients } else { &mut group.servers }.push(place);
     }
@@ -196,7 +201,8 @@ fn through_services(flows: &[Flow], is_free: &dyn Fn(usize) -> bool) -> Vec<Grou
             groups.entry(service).or_default().clients.push(place);
         }
     }
-    for (place, flow) in free() {
+    // A flow whose opener is unknown could be either end. It is a client if it asks for a Service.
+    for (place, flow) in free().filter(|(_, flow)| ThroughService::asked(flow).is_none()) {
         // If two Services offer the port, the flow is assigned to one of them only.
         if let Some(service) = ThroughService::offered(flow).find(|service| groups.contains_key(service))
             && let Some(group) = groups.get_mut(&service)

@@ -212,24 +212,10 @@ impl From<&Flow> for Owner {
 }
 
 impl Owner {
-    /// Returns the fields that the owners of these flows share; `None` if not even the process's name is shared.
+    /// Returns the owner of these flows; `None` if there are several owners or no flows.
     fn shared<'a>(mut flows: impl Iterator<Item = &'a Flow>) -> Option<Self> {
-        let mut owner = Self::from(flows.next()?);
-        let is_one = flows.fold(true, |_, flow| {
-            owner.agree(flow);
-            false
-        });
-        (is_one || owner.command.is_some()).then_some(owner)
-    }
-
-    /// Clears the fields that differ from those of a flow's owner.
-    fn agree(&mut self, flow: &Flow) {
-        agree(&mut self.namespace, &flow.namespace);
-        agree(&mut self.pod, &flow.pod);
-        agree(&mut self.node, &flow.node);
-        agree(&mut self.container, &flow.container);
-        agree(&mut self.command, &flow.command);
-        agree(&mut self.pid, &flow.pid);
+        let owner = Self::from(flows.next()?);
+        flows.all(|flow| Self::from(flow) == owner).then_some(owner)
     }
 }
 
@@ -242,8 +228,10 @@ pub struct Row {
     pub owner: Owner,
     /// Number of processes in the row.
     pub processes: usize,
-    /// Process at the other end, if both ends are traced. If there are several, only the fields that they share.
+    /// Process at the other end, if both ends are traced and there is only one.
     pub other_end: Option<Owner>,
+    /// Port of the process at the other end. It can differ from that of the peer, which may be a Service.
+    pub other_port: Option<u16>,
     /// The peer, as [`peer_of`] names it, with two exceptions: in the view by peer a client has no port, and in the view
     /// by endpoint this is the offered service, such as `*:80`. `None` if the row has several peers.
     pub peer: Option<String>,
@@ -278,6 +266,17 @@ pub struct Rows {
     pub unlisted: Sums,
 }
 
+impl Rows {
+    /// Adds a flow and its other ends to the row of its key.
+    fn take<'a>(&mut self, flows: &'a [Flow], pair: &Pair, view: View, places: &mut HashMap<Key<'a>, usize>) {
+        let place = *places.entry(Key::of(&flows[pair.first], view)).or_insert_with(|| {
+            self.rows.push(Row::new(flows, pair.first, view));
+            self.rows.len() - 1
+        });
+        self.rows[place].take(flows, pair.first, &pair.others, view);
+    }
+}
+
 /// Makes the rows of a snapshot.
 #[must_use]
 pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
@@ -294,23 +293,26 @@ pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Rows {
     // Several rows can have the same other ends, whose sums are added only once.
     let mut other_ends: HashMap<usize, bool> = HashMap::new();
     let mut places: HashMap<Key<'_>, usize> = HashMap::new();
-    for Pair { first, others } in pairs {
-        let is_shown =
-            std::iter::once(&first).chain(&others).any(|place| choice.filter.takes(&flows[*place]));
+    for pair in pairs {
+        let Pair { first, others } = &pair;
+        // A filter that takes only some of several servers shows these alone, since the row would have the bytes of all.
+        let takes = |place: &usize| choice.filter.takes(&flows[*place]);
+        let is_shown = takes(first) || (!others.is_empty() && others.iter().all(takes));
         others.iter().for_each(|other| *other_ends.entry(*other).or_default() |= is_shown);
         if !is_shown {
-            shown.filtered.add(&(&flows[first]).into());
+            shown.filtered.add(&(&flows[*first]).into());
             continue;
         }
-        let place = *places.entry(Key::of(&flows[first], choice.view)).or_insert_with(|| {
-            shown.rows.push(Row::new(flows, first, choice.view));
-            shown.rows.len() - 1
-        });
-        shown.rows[place].take(flows, first, &others, choice.view);
+        shown.take(flows, &pair, choice.view, &mut places);
     }
     for (other, is_shown) in other_ends {
-        let part = if is_shown { &mut shown.other_ends } else { &mut shown.filtered };
-        part.add(&(&flows[other]).into());
+        if is_shown {
+            shown.other_ends.add(&(&flows[other]).into());
+        } else if choice.filter.takes(&flows[other]) {
+            shown.take(flows, &apart(other), choice.view, &mut places);
+        } else {
+            shown.filtered.add(&(&flows[other]).into());
+        }
     }
     finish(&mut shown.rows, flows, choice.view);
     shown.unlisted = Sums::from(snapshot).beyond(&listed);
@@ -403,6 +405,7 @@ impl Row {
             owner: flow.into(),
             processes: 0,
             other_end: None,
+            other_port: None,
             peer: peer_in(flow, view),
             local: local_of(flow),
             protocol: Some(flow.protocol),
@@ -421,14 +424,21 @@ impl Row {
         let known = self.flows.first().map(|first| &flows[*first]);
         let is_first = known.is_none();
         let other_end = Owner::shared(others.iter().map(|other| &flows[*other]));
+        let other_port = others.first().filter(|_| other_end.is_some());
+        let other_port = other_port.and_then(|other| flows[*other].local_port);
         if is_first {
-            self.other_end = other_end;
-        } else if self.other_end != other_end {
-            self.other_end = None;
+            (self.other_end, self.other_port) = (other_end, other_port);
+        } else if (&self.other_end, self.other_port) != (&other_end, other_port) {
+            (self.other_end, self.other_port) = (None, None);
         }
         // In a view by process, all flows of a row have the same owner.
         if !view.is_of_processes() {
-            self.owner.agree(flow);
+            agree(&mut self.owner.namespace, &flow.namespace);
+            agree(&mut self.owner.pod, &flow.pod);
+            agree(&mut self.owner.node, &flow.node);
+            agree(&mut self.owner.container, &flow.container);
+            agree(&mut self.owner.command, &flow.command);
+            agree(&mut self.owner.pid, &flow.pid);
         }
         agree(&mut self.protocol, &Some(flow.protocol));
         agree(&mut self.direction, &Some(flow.direction));

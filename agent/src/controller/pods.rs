@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt as _};
+use traffictrace_crd::Protocol;
 
 use super::owners::Owners;
 use crate::kubeapi::Key;
@@ -21,7 +22,7 @@ pub(super) struct PodRecord {
     /// Names of the pod's containers of all kinds.
     containers: BTreeSet<String>,
     /// Named ports of the pod's containers.
-    ports: Vec<(String, u16)>,
+    ports: Vec<(String, Protocol, u16)>,
     /// The pod's own addresses; empty if it uses its node's.
     addresses: Vec<IpAddr>,
     /// Set if the pod has run to its end. It then has no traffic, and other pods may get its address.
@@ -47,10 +48,15 @@ impl From<Pod> for PodRecord {
         };
         let scheduled =
             status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
-        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-        let ports = containers.flat_map(|container| container.ports.iter().flatten());
+        // Of the init containers, only those that run beside the others serve.
+        let sidecars = spec.init_containers.iter().flatten();
+        let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
         let ports =
-            ports.filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)));
+            spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+        let ports = ports.filter_map(|port| {
+            let protocol = protocol_named(port.protocol.as_deref())?;
+            Some((port.name.clone()?, protocol, u16::try_from(port.container_port).ok()?))
+        });
         let placed = scheduled.and_then(|condition| condition.last_transition_time.as_ref());
         let placed = placed.or(pod.metadata.creation_timestamp.as_ref());
         Self {
@@ -75,9 +81,18 @@ impl PodRecord {
         &self.labels
     }
 
-    /// Returns true if a container's port has this name and number.
-    pub(super) fn has_port(&self, name: &str, number: u16) -> bool {
-        self.ports.iter().any(|(own, port)| own == name && *port == number)
+    /// Returns true if a container's port has this name, protocol and number.
+    pub(super) fn has_port(&self, name: &str, protocol: Protocol, number: u16) -> bool {
+        self.ports.iter().any(|(own, of, port)| own == name && (*of, *port) == (protocol, number))
+    }
+}
+
+/// Returns the protocol of a port of a Service or container, TCP if it names none; `None` if traces do not have it.
+pub(super) fn protocol_named(name: Option<&str>) -> Option<Protocol> {
+    match name {
+        None | Some("TCP") => Some(Protocol::Tcp),
+        Some("UDP") => Some(Protocol::Udp),
+        Some(_) => None,
     }
 }
 

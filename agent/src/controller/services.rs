@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use traffictrace_crd::Protocol;
 
 use super::peers::{Addresses, Directory};
-use super::pods::PodRecord;
+use super::pods::{PodRecord, protocol_named};
 use crate::kubeapi::Key;
 
 /// Maximum number of Services that are named for one port.
-const NAMED: usize = 3;
+const NAMED: usize = 16;
 
 /// The part of a Service that is kept in memory.
 #[derive(Clone, Debug)]
@@ -37,11 +37,7 @@ impl From<Service> for ServiceRecord {
     fn from(service: Service) -> Self {
         let spec = service.spec.clone().unwrap_or_default();
         let ports = spec.ports.unwrap_or_default().into_iter().filter_map(|port| {
-            let protocol = match port.protocol.as_deref() {
-                None | Some("TCP") => Protocol::Tcp,
-                Some("UDP") => Protocol::Udp,
-                Some(_) => return None,
-            };
+            let protocol = protocol_named(port.protocol.as_deref())?;
             let number = u16::try_from(port.port).ok()?;
             // Without a target, or with the target 0, the pods' port has the same number.
             let target = port.target_port.filter(|target| *target != IntOrString::Int(0));
@@ -102,7 +98,7 @@ impl Services {
     pub(super) fn of(&self, pod: &PodRecord, protocol: Protocol, port: u16) -> Vec<String> {
         let leads_here = |target: &IntOrString| match target {
             IntOrString::Int(number) => *number == i32::from(port),
-            IntOrString::String(name) => pod.has_port(name, port),
+            IntOrString::String(name) => pod.has_port(name, protocol, port),
         };
         let selects = |service: &ServiceRecord| {
             service.selector.iter().all(|(name, value)| pod.labels().get(name) == Some(value))
@@ -133,7 +129,10 @@ mod tests {
             "metadata": { "name": "web-1", "namespace": namespace, "labels": { "app": "web", "tier": "front" } },
             "spec": {
                 "containers": [{ "name": "main", "ports": [{ "name": "http", "containerPort": 8080 }, { "containerPort": 1 }] }],
-                "initContainers": [{ "name": "mesh", "ports": [{ "name": "admin", "containerPort": 15000 }] }],
+                "initContainers": [
+                    { "name": "mesh", "restartPolicy": "Always", "ports": [{ "name": "admin", "containerPort": 15000 }] },
+                    { "name": "set-up", "ports": [{ "name": "admin", "containerPort": 15001 }] },
+                ],
             },
         }))
         .unwrap();
@@ -177,6 +176,8 @@ mod tests {
         assert_eq!(of(&services, Protocol::Tcp, 8080), ["name:82", "number:80", "own:8080"]);
         assert_eq!(of(&services, Protocol::Udp, 8080), ["udp:8080"]);
         assert_eq!(of(&services, Protocol::Tcp, 15000), ["name:83"]);
+        assert!(of(&services, Protocol::Tcp, 15001).is_empty(), "it has ended");
+        assert!(of(&services, Protocol::Udp, 15000).is_empty());
         assert!(of(&services, Protocol::Tcp, 80).is_empty());
         assert!(services.of(&web("else"), Protocol::Tcp, 8080).is_empty());
         assert_eq!(services.at("10.96.0.3".parse().unwrap()).map(|key| key.name.as_str()), Some("name"));
@@ -192,15 +193,13 @@ mod tests {
     #[test]
     fn not_more_than_a_few_services_are_named() {
         let mut services = Services::default();
-        for number in 0..9 {
+        for number in 10..40 {
             let spec = json!({
                 "clusterIP": format!("10.96.0.{number}"), "selector": { "tier": "front" }, "ports": [{ "port": 8080 }],
             });
             services.apply(service(&format!("web-{number}"), spec).into());
         }
-        assert_eq!(
-            services.of(&web("shop"), Protocol::Tcp, 8080),
-            ["web-0:8080", "web-1:8080", "web-2:8080"]
-        );
+        let names = services.of(&web("shop"), Protocol::Tcp, 8080);
+        assert_eq!((names.len(), names[0].as_str(), names[15].as_str()), (16, "web-10:8080", "web-25:8080"));
     }
 }

@@ -46,7 +46,7 @@ fn fit_endpoints(http: &mut HttpStatus, budget: usize) {
     }
 }
 
-/// Cuts the lists of interruptions, pods and nodes first, then long messages, then the list of flows.
+/// Cuts the lists of interruptions, pods and nodes first, then long messages, then names of Services, then the list of flows.
 fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
     // The size is reduced by each removed entry, instead of measuring the whole status again each time.
     let mut over = size(status).saturating_sub(budget);
@@ -65,6 +65,11 @@ fn fit_flows(status: &mut TrafficTraceStatus, budget: usize) {
             let before = size(message);
             *message = shorten(std::mem::take(message), SHORT_MESSAGE);
             before.saturating_sub(size(message))
+        } else if let Some(flow) = status.top_flows.iter_mut().rfind(|flow| !flow.local_services.is_empty()) {
+            // Names of Services are only a hint, for which no flow is given up.
+            let before = size(flow);
+            flow.local_services.clear();
+            before.saturating_sub(size(flow))
         } else if let Some(flow) = status.top_flows.pop() {
             status.truncated = true;
             size(&flow)

@@ -273,11 +273,11 @@ impl NodeReports {
         if all.len() > REASONS - unread.len() {
             let rest: Vec<String> = all.keys().skip(REASONS - unread.len() - 1).cloned().collect();
             let other = rest.iter().filter_map(|reason| all.remove(reason)).fold(0, i64::saturating_add);
-            all.insert("other".into(), other);
+            // Reports can have such a reason themselves, and those below.
+            add_losses(&mut all, &[("other".to_owned(), other)].into());
         }
-        for (reason, count) in unread.into_iter().filter(|(_, count)| *count > 0) {
-            all.insert(reason.into(), count);
-        }
+        let unread = unread.into_iter().filter(|(_, count)| *count > 0);
+        add_losses(&mut all, &unread.map(|(reason, count)| (reason.to_owned(), count)).collect());
         all
     }
 

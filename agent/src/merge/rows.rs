@@ -3,7 +3,7 @@
 //! A pod lives on one node and every row belongs to one pod, so no row has parts on two nodes. The first K of all
 //! nodes' first K rows are therefore the first K of the cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use traffictrace_crd::{Direction, Flow, FlowRow, Protocol};
@@ -12,6 +12,9 @@ use super::kept::Kept;
 use super::nodes::Node;
 use super::text::clean;
 use super::{NodeReports, PeerNames};
+
+/// Maximum number of Services that a flow names, as in its definition.
+const SERVICES: usize = 3;
 
 /// The merged list of flows.
 pub(super) struct Top {
@@ -49,21 +52,35 @@ pub(super) fn top(
         let now = || address.and_then(|address| peers.name_of(address.to_canonical()));
         let before = named.get(&FlowName::of(&flow)).copied();
         let peer = before.and_then(|before| before.peer.clone()).filter(|name| peers.may_show(name));
-        let services = before.map(|before| before.local_services.clone()).filter(|names| !names.is_empty());
         flow.peer = peer.or_else(now);
-        flow.local_services = services.unwrap_or_else(|| services_of(&flow, peers));
+        flow.local_services = before.map(|before| before.local_services.clone()).unwrap_or_default();
         flow
     });
-    Top { flows: flows.collect(), truncated }
+    let mut flows: Vec<Flow> = flows.collect();
+    add_services(&mut flows, peers);
+    Top { flows, truncated }
 }
 
-/// Returns the Services through which a flow may have come to its pod.
-fn services_of(flow: &Flow, peers: &dyn PeerNames) -> Vec<String> {
-    let port = flow.local_port.and_then(|port| u16::try_from(port).ok());
-    match port.filter(|_| flow.direction != Direction::Outbound) {
-        Some(port) => peers.services_of(&flow.namespace, &flow.pod, flow.protocol, port),
-        None => Vec::new(),
+/// Adds the Services that lead to the pods' ports now to those that did earlier. Those that listed clients ask for come first.
+fn add_services(flows: &mut [Flow], peers: &dyn PeerNames) {
+    let asked: HashSet<String> = flows.iter().filter_map(asked_service).collect();
+    let mut known: HashMap<(String, Protocol, u16), Vec<String>> = HashMap::new();
+    for flow in flows.iter_mut().filter(|flow| flow.direction != Direction::Outbound) {
+        let Some(port) = flow.local_port.and_then(|port| u16::try_from(port).ok()) else { continue };
+        let now = known
+            .entry((flow.pod.clone(), flow.protocol, port))
+            .or_insert_with(|| peers.services_of(&flow.namespace, &flow.pod, flow.protocol, port));
+        let names = &mut flow.local_services;
+        names.extend(now.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        names.sort_by_key(|name| !asked.contains(name));
+        names.truncate(SERVICES);
     }
+}
+
+/// Returns the Service of its own namespace that a client's flow asks for, as `NAME:PORT`.
+fn asked_service(flow: &Flow) -> Option<String> {
+    let (namespace, name) = flow.peer.as_deref()?.strip_prefix("service ")?.split_once('/')?;
+    (namespace == flow.namespace).then_some(format!("{name}:{}", flow.remote_port?))
 }
 
 /// A row that may be listed.

@@ -1,3 +1,5 @@
+use proptest::{collection, prelude::*};
+
 use super::*;
 use crate::testing::flow;
 
@@ -121,4 +123,42 @@ fn a_flow_is_not_its_own_other_end() {
     client.direction = Direction::Unknown;
     assert_eq!(pairs(&[client.clone(), client]).len(), 2);
     assert_eq!(pairs(&[]), []);
+}
+
+prop_compose! {
+    /// A flow with few different values, so that flows have ends in common.
+    fn any_flow()(
+        direction in 0..3_u8, local in (0..3_u8, 0..3_u16), remote in (0..3_u8, 0..3_u16), service in 0..3_u8,
+        offered in 0..3_u8, bytes in 0..3_u64, is_udp: bool,
+    ) -> Flow {
+        let mut flow = flow("any", 1);
+        let end = |(address, port): (u8, u16)| {
+            (Some(std::net::Ipv4Addr::new(10, 0, 0, address).into()), (port > 0).then_some(port))
+        };
+        (flow.local_address, flow.local_port) = end(local);
+        (flow.remote_address, flow.remote_port) = end(remote);
+        flow.direction = [Direction::Inbound, Direction::Outbound, Direction::Unknown][usize::from(direction)];
+        flow.namespace = Some("shop".to_owned());
+        flow.peer = (service > 0).then(|| format!("service shop/s{service}"));
+        flow.local_services = (1..=offered).map(|number| format!("s{number}:1")).collect();
+        (flow.rx_bytes, flow.tx_bytes) = (bytes << 20, 0);
+        if is_udp {
+            flow.protocol = Protocol::Udp;
+        }
+        flow
+    }
+}
+
+proptest! {
+    /// Every flow is a row, or the other end of one, and never both.
+    #[test]
+    fn no_flow_is_lost(flows in collection::vec(any_flow(), 0..12)) {
+        let pairs = pairs(&flows);
+        let firsts: Vec<usize> = pairs.iter().map(|pair| pair.first).collect();
+        prop_assert!(firsts.is_sorted_by(|a, b| a < b), "{firsts:?}");
+        for place in 0..flows.len() {
+            let is_other = pairs.iter().any(|pair| pair.others.contains(&place));
+            prop_assert!(is_other != firsts.contains(&place), "{place} in {pairs:?}");
+        }
+    }
 }

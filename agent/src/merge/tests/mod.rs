@@ -40,7 +40,7 @@ struct Case {
 #[derive(Default)]
 struct Names {
     addresses: BTreeMap<IpAddr, String>,
-    services: BTreeMap<String, String>,
+    services: BTreeMap<String, Vec<String>>,
 }
 
 impl PeerNames for Names {
@@ -50,7 +50,8 @@ impl PeerNames for Names {
 
     fn services_of(&self, namespace: &str, pod: &str, _: Protocol, port: u16) -> Vec<String> {
         assert_eq!(namespace, "shop");
-        self.services.get(pod).map(|name| format!("{name}:{port}")).into_iter().collect()
+        let names = self.services.get(pod).into_iter().flatten();
+        names.map(|name| format!("{name}:{port}")).collect()
     }
 }
 

@@ -58,7 +58,7 @@ fn peers_keep_the_name_they_had_when_first_listed() {
 }
 
 #[test]
-fn a_flow_that_a_pod_answers_keeps_the_services_it_had_when_first_listed() {
+fn a_flow_that_a_pod_answers_names_the_services_that_have_led_to_it() {
     let answered = |pod: &str, direction| {
         let mut row = row(pod, 5);
         (row.direction, row.local_port) = (direction, Some(8080));
@@ -66,7 +66,7 @@ fn a_flow_that_a_pod_answers_keeps_the_services_it_had_when_first_listed() {
     };
     let mut case = Case::new();
     for pod in ["a", "b", "c"] {
-        case.peers.services.insert(pod.into(), format!("service-{pod}"));
+        case.peers.services.insert(pod.into(), vec![format!("service-{pod}")]);
     }
     let flows = vec![
         answered("a", Direction::Inbound),
@@ -81,6 +81,15 @@ fn a_flow_that_a_pod_answers_keeps_the_services_it_had_when_first_listed() {
     assert_eq!(services(&case.status_at(1)), first);
     case.peers.services.clear();
     assert_eq!(services(&case.status_at(2)), first);
+    // Those that lead there later are added, and those that a listed client asks for come first.
+    case.peers.services.insert("a".into(), vec!["a-2".into(), "a-3".into(), "a-4".into()]);
+    let more = ["service-a:8080 a-2:8080 a-3:8080", "", "service-c:8080"];
+    assert_eq!(services(&case.status_at(3)), more);
+    let mut client = row("d", 5);
+    (client.remote_address, client.remote_port) = (Some("10.96.0.1".into()), Some(8080));
+    case.peers.addresses.insert("10.96.0.1".parse().unwrap(), "service shop/a-4".into());
+    case.apply(TrafficTraceReportSpec { flows: vec![client.encode()], ..report("n2", &[]) });
+    assert_eq!(services(&case.status_at(4))[0], "a-4:8080 service-a:8080 a-2:8080");
 }
 
 #[test]
@@ -121,6 +130,7 @@ fn a_status_stays_within_its_budget() {
                 row.remote_address = Some("2001:db8:1111:2222:3333:4444:5555:6666".into());
                 row.local_address = Some("2001:db8:1111:2222:3333:4444:5555:7777".into());
                 (row.tx_bytes, row.rx_calls, row.tx_calls) = (i64::MAX >> 12, 123_456_789, 123_456_789);
+                (row.direction, row.local_port) = (Direction::Inbound, Some(8080));
                 row.encode()
             })
             .collect();
@@ -131,9 +141,16 @@ fn a_status_stays_within_its_budget() {
         for node in 0..40 {
             case.live.insert(format!("node-{node}-{long}"), LivePods { count: 1, since: at(0) });
         }
-        let status = case.status_at(95);
+        let without = case.status_at(95).top_flows.len();
+        for name in &names {
+            case.peers
+                .services
+                .insert(name.clone(), vec![long.clone(), format!("{long}2"), format!("{long}3")]);
+        }
+        let status = case.status_at(96);
         let size = serde_json::to_vec(&status).unwrap().len();
         assert!(size <= 4096 + 490 * wanted, "{size} bytes for {wanted} flows");
+        assert_eq!(status.top_flows.len(), without, "no flow is given up for the names of Services");
         assert_eq!(status.truncated, status.top_flows.len() < wanted);
         assert!(status.top_flows.len() * 2 >= wanted, "{} of {wanted} flows left", status.top_flows.len());
         assert_eq!(status.missing_nodes.len().min(4), 4);

@@ -118,26 +118,12 @@ impl App {
         Label::Two(left, self.sign(row.direction), self.peer(row.peer.as_deref()))
     }
 
-    /// Names the processes at both ends: `log-shipper/fluent-bit → api/api:8080`.
+    /// Names the processes at both ends, the second one with the port at which it serves:
+    /// `log-shipper/fluent-bit → api/api:8080`.
     fn both_ends(&self, row: &Row, owner: &str, is_short: bool) -> Option<Label> {
-        // The other end has no pod if it stands for several servers behind a Service; the Service is named then.
-        let other_end = row.other_end.as_ref()?;
-        if other_end.namespace.is_some() && other_end.pod.is_none() {
-            return Some(Label::Two(
-                owner.to_owned(),
-                self.sign(row.direction),
-                self.peer(row.peer.as_deref()),
-            ));
-        }
-        let other = self.end_of(other_end, is_short);
-        let service = if row.direction == Some(Direction::Inbound) { &row.local } else { &row.peer };
-        let port = service.as_deref().and_then(|end| end.rsplit_once(':')).map(|(_, port)| port);
-        let port = port.filter(|port| port.parse::<u16>().is_ok());
-        Some(Label::Two(
-            owner.to_owned(),
-            self.sign(row.direction),
-            port.map_or_else(|| other.clone(), |port| format!("{other}:{port}")),
-        ))
+        let other = self.end_of(row.other_end.as_ref()?, is_short);
+        let other = row.other_port.map_or_else(|| other.clone(), |port| format!("{other}:{port}"));
+        Some(Label::Two(owner.to_owned(), self.sign(row.direction), other))
     }
 
     fn sign(&self, direction: Option<Direction>) -> &'static str {

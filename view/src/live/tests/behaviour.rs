@@ -59,6 +59,7 @@ fn a_client_of_several_servers_shows_their_service() {
     (client.peer, client.remote_address) = (Some("service shop/db".to_owned()), "10.96.0.1".parse().ok());
     let mut server = snapshot.flows[2].clone();
     (server.remote_port, server.local_services) = (None, vec!["db:80".to_owned()]);
+    server.local_port = Some(3306);
     snapshot.flows = vec![client, server.clone()];
     let shown = |snapshot: &Snapshot| {
         let mut app = app(snapshot);
@@ -66,7 +67,7 @@ fn a_client_of_several_servers_shows_their_service() {
         drawn(&mut app, 120, 24)
     };
     let screen = shown(&snapshot);
-    assert!(screen.contains("web-7c9f-x2x4l/php-fpm → db-0/mysqld:80"), "{screen}");
+    assert!(screen.contains("web-7c9f-x2x4l/php-fpm → db-0/mysqld:3306"), "{screen}");
     server.pod = Some("db-1".to_owned());
     snapshot.flows.push(server);
     let screen = shown(&snapshot);
