@@ -239,11 +239,12 @@ async fn agent_wanted(cluster: &Cluster, node: &str, wanted: bool) -> Result<()>
     let nodes: Api<Node> = Api::all(cluster.client().clone());
     let system = if wanted { "linux" } else { "none" };
     let label = Patch::Merge(json!({"metadata": {"labels": {"kubernetes.io/os": system}}}));
-    let patched = nodes.patch(node, &PatchParams::default(), &label).await;
-    patched.map_err(TestError::kube("label a node"))?;
     let pods: Api<Pod> = Api::all(cluster.client().clone());
     let of_node = ListParams::default().labels(AGENTS).fields(&format!("spec.nodeName={node}"));
     wait::until_async("the agent to come or go", Duration::from_secs(120), async || {
+        // A kubelet that has just registered its node may set the label back once more.
+        let patched = nodes.patch(node, &PatchParams::default(), &label).await;
+        patched.map_err(TestError::kube("label a node"))?;
         let found = pods.list(&of_node).await.map_err(TestError::kube("list the agents"))?;
         if found.items.len() == usize::from(wanted) {
             return Ok(Ok(()));
