@@ -83,11 +83,14 @@ impl Filter {
         self.is_empty() || self.takes(&function_as_flow(function))
     }
 
-    /// Removes the flows and endpoints that the filter rejects from a snapshot's lists. The totals stay.
+    /// Removes the flows, endpoints and functions that the filter rejects from a snapshot's lists. The totals stay.
     pub fn retain(&self, snapshot: &mut Snapshot) {
         snapshot.flows.retain(|flow| self.takes(flow));
         if let Some(http) = &mut snapshot.http {
             http.endpoints.retain(|endpoint| self.takes_endpoint(endpoint));
+        }
+        if let Some(functions) = &mut snapshot.functions {
+            functions.functions.retain(|function| self.takes_function(function));
         }
     }
 }

@@ -151,7 +151,7 @@ impl Sums {
 impl From<&Flow> for Sums {
     fn from(flow: &Flow) -> Self {
         Self {
-            flows: 1,
+            flows: flow.flows,
             rx_bytes: flow.rx_bytes,
             tx_bytes: flow.tx_bytes,
             rx_rate: flow.rx_bytes_per_second,

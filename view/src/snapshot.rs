@@ -218,8 +218,20 @@ pub struct Flow {
     pub connect_failures: u64,
     /// Number of TCP segments sent again.
     pub retransmits: u64,
+    /// Number of flows, more than one if this sums up flows that are not listed one by one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub flows: u64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_microseconds: Option<u32>,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_one(number: &u64) -> bool {
+    *number == 1
 }
 
 impl Flow {
@@ -254,6 +266,7 @@ impl Flow {
             connections_open: 0,
             connect_failures: 0,
             retransmits: 0,
+            flows: 1,
             rtt_microseconds: None,
         }
     }

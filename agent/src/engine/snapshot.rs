@@ -58,9 +58,7 @@ impl Engine {
     /// Returns a snapshot like [`Self::snapshot`], with the rows beyond the `top` largest folded into rows by process,
     /// so that the rows add up to the totals.
     pub fn snapshot_folded(&mut self, id: &SessionId, top: usize) -> Option<Snapshot> {
-        let mut snapshot = self.ranked(id, |ledger, interval| ledger.rank_folded(top, interval))?;
-        snapshot.rows_total = snapshot.rows.len();
-        Some(snapshot)
+        self.ranked(id, |ledger, interval| ledger.rank_folded(top, interval))
     }
 
     fn ranked(

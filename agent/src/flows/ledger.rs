@@ -14,6 +14,9 @@ use hashbrown::HashTable;
 use self::entry::{Entry, rate};
 use super::{Counters, Direction, GroupBy, Key, Process, Row, Totals};
 
+/// Maximum number of rows by process into which [`Ledger::rank_folded`] folds flows.
+const FOLDED: usize = 2000;
+
 /// Number of a row in its ledger. Valid while a flow holds the row, see [`Ledger::hold`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowId(u32);
@@ -205,26 +208,24 @@ impl Ledger {
     }
 
     /// Returns the rows as [`Self::rank`] does, and after them the others, folded into one row for each process,
-    /// protocol and direction. The returned rows add up to the totals.
+    /// protocol and direction. Of more than [`FOLDED`] such rows, the smaller ones are folded by cgroup instead. The
+    /// returned rows add up to the totals, in bytes and in number of flows.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
         // [`Self::largest`] has begun a new interval. The rates of the other rows are those of the interval that it
         // ended.
         let interval = self.interval.wrapping_sub(1);
-        let mut folded: HashMap<Key, Row> = HashMap::new();
-        for (_, id) in others {
-            let row = self.entries[id as usize].show(interval, elapsed);
-            let key = Key { direction: row.key.direction, ..row.key.of_process() };
-            folded.entry(key).and_modify(|sum| sum.add(&row)).or_insert(Row {
-                key,
-                rtt_us: 0,
-                folded: true,
-                ..row
-            });
-        }
-        let mut folded: Vec<Row> = folded.into_values().collect();
-        folded.sort_unstable_by_key(|row| Reverse(row.totals.bytes()));
-        rows.extend(folded);
+        let others = others.into_iter().map(|(_, id)| self.entries[id as usize].show(interval, elapsed));
+        let mut processes = fold(others, |key| Key { direction: key.direction, ..key.of_process() });
+        let rest = processes.split_off(processes.len().min(FOLDED));
+        rows.extend(processes);
+        rows.extend(fold(rest.into_iter(), |key| Key {
+            caller_cgroup: key.cgroup,
+            pid: 0,
+            container_pid: 0,
+            command: [0; 16],
+            ..key
+        }));
         rows
     }
 
@@ -322,6 +323,23 @@ impl Ledger {
         target.totals.add(&totals);
         target.older += older;
     }
+}
+
+/// Folds rows into one row for each key that `key_of` makes of theirs; the rows with the most bytes come first.
+fn fold(rows: impl Iterator<Item = Row>, key_of: impl Fn(Key) -> Key) -> Vec<Row> {
+    let mut folded: HashMap<Key, Row> = HashMap::new();
+    for row in rows {
+        let key = key_of(row.key);
+        folded.entry(key).and_modify(|sum| sum.add(&row)).or_insert(Row {
+            key,
+            rtt_us: 0,
+            folded: true,
+            ..row
+        });
+    }
+    let mut folded: Vec<Row> = folded.into_values().collect();
+    folded.sort_unstable_by_key(|row| Reverse(row.totals.bytes()));
+    folded
 }
 
 #[cfg(test)]

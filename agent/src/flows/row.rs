@@ -316,6 +316,8 @@ pub struct Row {
     pub state: FlowState,
     /// Set if the row sums up flows of a process that have no rows of their own, or flows that found no slot.
     pub folded: bool,
+    /// Number of flows that the row sums up.
+    pub flows: u64,
 }
 
 impl Row {
@@ -323,6 +325,7 @@ impl Row {
     /// failed.
     pub fn add(&mut self, other: &Self) {
         self.totals.add(&other.totals);
+        self.flows += other.flows;
         self.rx_bytes_per_second += other.rx_bytes_per_second;
         self.tx_bytes_per_second += other.tx_bytes_per_second;
         self.connections_open += other.connections_open;

@@ -87,6 +87,7 @@ fn flow(row: &Row, names_of: &mut dyn FnMut(u64) -> Option<Names>) -> view::Flow
         connections_open: row.connections_open,
         connect_failures: row.totals.connect_failures,
         retransmits: row.totals.retransmits,
+        flows: row.flows,
         rtt_microseconds: (row.rtt_us != 0).then_some(row.rtt_us),
         ..view::Flow::new(row.key.protocol.into(), row.key.direction.into())
     }

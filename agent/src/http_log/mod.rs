@@ -13,8 +13,10 @@ mod testing;
 mod text;
 
 use std::{
+    cell::Cell,
     collections::hash_map::Entry,
     pin::pin,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,8 +44,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// Maximum time for which the command waits at its end until all processes that use TLS are examined.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// Time for which the command waits for a reader of its output that reads nothing, before it gives up.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time for which the command waits, after a signal, for a reader of its output that reads nothing, before it gives up.
+/// Without a signal it waits for as long as the reader takes.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The id of the engine's only session in this command.
 const SESSION: &str = "http";
 /// The protocol that carries HTTP.
@@ -83,7 +86,10 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
         let mut has_changed = false;
         let mut last = tokio::select! {
             biased;
-            () = stopped.as_mut() => true,
+            () = stopped.as_mut() => {
+                log.is_asked.set(true);
+                true
+            }
             readable = records.readable() => readable.map(|()| false).map_err(HostError::Wait)?,
             changed = log.target.changed() => changed.map(|()| has_changed = true).map(|()| false)?,
             () = sleep_until(wake.into()) => end.is_some_and(|end| Instant::now() >= end),
@@ -105,10 +111,19 @@ pub(crate) async fn run(args: HttpArgs) -> Result<(), HostError> {
             continue;
         }
         if last {
-            tokio::select! {
-                biased;
-                concluded = log.conclude() => concluded?,
-                () = stopped.as_mut() => {}
+            let is_asked = Rc::clone(&log.is_asked);
+            let mut concluding = pin!(log.conclude());
+            loop {
+                tokio::select! {
+                    biased;
+                    concluded = concluding.as_mut() => break concluded?,
+                    // The first signal limits the wait for the reader, the second one ends it.
+                    () = stopped.as_mut() => {
+                        if is_asked.replace(true) {
+                            break;
+                        }
+                    }
+                }
             }
             break;
         }
@@ -133,6 +148,8 @@ struct Log {
     summaries: Option<Summaries>,
     /// End of the current interval of `--summary`.
     due: Instant,
+    /// Set once a signal has asked the command to end.
+    is_asked: Rc<Cell<bool>>,
 }
 
 impl Log {
@@ -145,12 +162,13 @@ impl Log {
             session,
             summaries: args.summary.then(|| Summaries::new(&args.selection)),
             due: Instant::now() + args.interval,
+            is_asked: Rc::default(),
             args,
         }
     }
 
     /// Waits until the current page is printed, and keeps reading the kernel's records meanwhile. Returns false if the
-    /// reader of the output has closed it. Fails if the reader reads nothing for [`PATIENCE`].
+    /// reader of the output has closed it. Fails if the reader reads nothing for [`PATIENCE`] after a signal.
     async fn printed(&mut self) -> Result<bool, HostError> {
         let (mut taken, mut since) = (self.printer.taken(), Instant::now());
         loop {
@@ -159,7 +177,7 @@ impl Log {
                 Err(_) => self.engine.tick(),
             }
             let now = self.printer.taken();
-            if now != taken {
+            if now != taken || !self.is_asked.get() {
                 (taken, since) = (now, Instant::now());
             } else if since.elapsed() >= PATIENCE {
                 return Err(HostError::NotRead(PATIENCE));

@@ -26,9 +26,9 @@ use crate::engine::HttpExchange;
 
 /// Size in bytes of the buffer for output.
 const BUFFER: usize = 256 << 10;
-/// Maximum number of bytes in one write to the output. With small writes, [`Printer::taken`] grows while a slow reader
-/// still reads.
-const PIECE: usize = 16 << 10;
+/// Maximum number of bytes in one write to the output: that of a page of a pipe. A larger write into a full pipe returns
+/// only when all of it has been read, and [`Printer::taken`] would stand still while a slow reader still reads.
+const PIECE: usize = 4 << 10;
 
 /// A unit of output, printed as a whole.
 #[derive(Debug)]

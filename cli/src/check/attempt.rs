@@ -68,7 +68,7 @@ async fn answers(cluster: &Cluster, trace: &TrafficTrace, stop: &mut Stop) -> Re
 
 fn interrupted() -> CliError {
     CliError::Interrupted(
-        "controller and agents had not the time to answer the trace that was tried, so it is not known whether they do; to \
+        "controller and agents did not have the time to answer the trace that was tried, so it is not known whether they do; to \
          try again: kubectl traffictrace check --try"
             .to_owned(),
     )

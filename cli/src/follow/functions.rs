@@ -77,6 +77,8 @@ impl Functions {
     /// Keeps the functions that were read. While none is known, the profiles are read again after [`FIRST_PAUSE`]. Returns
     /// true if there is something new to show.
     fn take(&mut self, read: Result<Vec<Function>, CliError>) -> bool {
+        // Whoever may not read profiles is asked for them no more often than anybody else.
+        let is_refused = matches!(&read, Err(error) if !matches!(error, CliError::Unreachable { .. }));
         let notice = match read {
             Ok(functions) if !functions.is_empty() => {
                 self.known = functions;
@@ -89,7 +91,7 @@ impl Functions {
         };
         if self.known.is_empty() {
             self.read = StackTotals::default();
-            self.next = Some(Instant::now() + FIRST_PAUSE);
+            self.next = Some(Instant::now() + if is_refused { PAUSE } else { FIRST_PAUSE });
         }
         let is_news = self.notice != notice;
         self.notice = notice;

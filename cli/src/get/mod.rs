@@ -89,7 +89,12 @@ pub(crate) async fn run(args: &Args, cluster: &ClusterArgs) -> Result<ExitCode, 
     };
     tokio::select! {
         shown = shown => shown.map(|()| ExitCode::SUCCESS),
-        () = stop.asked() => Ok(ExitCode::SUCCESS),
+        // A watch ends no other way; without it a part of the output is missing.
+        () = stop.asked() => if args.watch {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Err(CliError::Interrupted("not everything was printed".to_owned()))
+        },
     }
 }
 

@@ -73,6 +73,7 @@ impl Entry {
                 _ => FlowState::Open,
             },
             folded: self.folded,
+            flows: 1,
         }
     }
 }

@@ -224,3 +224,21 @@ fn rows_beyond_the_largest_are_folded_by_process_and_none_of_their_bytes_is_left
     assert!(ledger.rank_folded(0, second).iter().all(|row| row.tx_bytes_per_second == 0));
     assert_eq!(ledger.rank_folded(10, second).len(), 10);
 }
+
+#[test]
+fn flows_of_very_many_processes_are_few_rows_and_none_of_their_bytes_is_left_out() {
+    const PROCESSES: u32 = 10_000;
+    let mut ledger = Ledger::new(GroupBy::Connection, 100_000);
+    for pid in 1..=PROCESSES {
+        for port in 1..=2 {
+            short_connection(&mut ledger, key(pid, Direction::Outbound, port, 443), u64::from(pid));
+        }
+    }
+    let rows = ledger.rank_folded(100, Duration::from_secs(1));
+    // The largest flows, the largest processes of the others, and the rest of their only cgroup.
+    assert_eq!(rows.len(), 100 + FOLDED + 1);
+    assert_eq!(rows.iter().map(|row| row.totals.tx_bytes).sum::<u64>(), ledger.totals().tx_bytes);
+    assert_eq!(rows.iter().map(|row| row.flows).sum::<u64>(), u64::from(PROCESSES) * 2);
+    let rest = rows.last().map(|row| (row.key.pid, row.flows, row.folded));
+    assert_eq!(rest, Some((0, u64::from(PROCESSES - 50) * 2 - FOLDED as u64 * 2, true)));
+}

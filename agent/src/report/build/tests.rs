@@ -73,6 +73,7 @@ fn row(cgroup: u64, pid: u32, rx_bytes: u64, tx_bytes: u64) -> Row {
         rtt_us: 150,
         state: FlowState::Open,
         folded: false,
+        flows: 1,
     }
 }
 

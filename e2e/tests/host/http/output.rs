@@ -1,5 +1,7 @@
 //! The output of requests, and its end.
 
+use std::time::Instant;
+
 use super::*;
 
 /// If a server closes the connection instead of answering, no status is invented.
@@ -198,7 +200,7 @@ fn a_reader_that_has_stopped_holds_up_the_end_for_a_while() -> Result<()> {
             })?;
         }
         let ended = log.wait(LIMIT)?;
-        let complaint = "whoever reads it has taken nothing for 3 s";
+        let complaint = "whoever reads it has taken nothing for 5 s";
         assert_eq!(ended.stderr.contains(complaint), !is_asked_again, "{}", ended.stderr);
         assert_eq!(ended.status.success(), is_asked_again, "{}: {}", ended.status, ended.stderr);
         wait::until("the kernel to free every object", LIMIT, || {
@@ -206,5 +208,45 @@ fn a_reader_that_has_stopped_holds_up_the_end_for_a_while() -> Result<()> {
             Ok(if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) })
         })?;
     }
+    Ok(())
+}
+
+/// A command that ends by itself waits for a slow reader for as long as that takes, and the reader gets everything.
+#[test]
+fn a_slow_reader_gets_the_end() -> Result<()> {
+    const REQUESTS: usize = 1000;
+    /// Longer than the command would wait after a signal.
+    const UNREAD: Duration = Duration::from_secs(7);
+    let Some((host, cgroup)) = setup::cgroup() else { return Ok(()) };
+    if !installed(&["nginx", "curl"]) {
+        return Ok(());
+    }
+    let nginx = Nginx::start(&cgroup.child("server")?)?;
+    let client = cgroup.child("client")?;
+    let mut command = Command::new(&host.traffictrace);
+    command.args(["http", "-o", "json", "--duration", "5s", "--cgroup", text(&client)]);
+    let (mut log, mut pipe) = Process::start_unread(&mut command)?;
+    wait::until("a first request in the pipe", LIMIT, || {
+        curl(&client, &[], &[nginx.url("/page")])?;
+        let there = rustix::io::ioctl_fionread(&pipe);
+        let there = there.map_err(|error| TestError::io("look into the pipe")(error.into()))?;
+        Ok(if there > 0 { Ok(()) } else { Err("nothing".to_owned()) })
+    })?;
+    curl(&client, &[], &vec![nginx.url("/page"); REQUESTS])?;
+    let unread_until = Instant::now() + Duration::from_secs(5) + UNREAD;
+    while Instant::now() < unread_until {
+        assert!(!log.has_ended()?, "it ended without its reader");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let mut printed = String::new();
+    pipe.read_to_string(&mut printed).map_err(TestError::io("read the output"))?;
+    let ended = log.wait(LIMIT)?;
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let lines: Vec<&str> = printed.lines().collect();
+    let totals: serde_json::Value = serde_json::from_str(lines.last().copied().unwrap_or_default())
+        .map_err(|error| TestError::unexpected("the last line", error))?;
+    println!("{totals}");
+    assert!(lines.len() > REQUESTS, "{} lines", lines.len());
+    assert_eq!(totals["totals"]["requests"].as_u64(), Some(lines.len() as u64 - 1), "{totals}");
     Ok(())
 }

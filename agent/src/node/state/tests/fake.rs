@@ -143,6 +143,7 @@ impl Counter for Fake {
             rtt_us: 0,
             state: FlowState::Open,
             folded: false,
+            flows: 1,
         };
         Some(Snapshot {
             totals,
