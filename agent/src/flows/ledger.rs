@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use self::entry::{Entry, rate};
 use super::{Counters, Direction, GroupBy, Key, Process, Row, Totals};
 
-/// Maximum number of rows by process into which [`Ledger::rank_folded`] folds flows.
+/// Maximum number of rows by process into which [`Ledger::rank_folded`] folds flows, and of rows by cgroup.
 const FOLDED: usize = 2000;
 
 /// Number of a row in its ledger. Valid while a flow holds the row, see [`Ledger::hold`].
@@ -208,8 +208,9 @@ impl Ledger {
     }
 
     /// Returns the rows as [`Self::rank`] does, and after them the others, folded into one row for each process,
-    /// protocol and direction. Of more than [`FOLDED`] such rows, the smaller ones are folded by cgroup instead. The
-    /// returned rows add up to the totals, in bytes and in number of flows.
+    /// protocol and direction. Of more than [`FOLDED`] such rows, the smaller ones are folded by cgroup instead, and of
+    /// those as many are returned. Unless there are even more, the returned rows add up to the totals, in bytes and in
+    /// number of flows.
     pub fn rank_folded(&mut self, top: usize, elapsed: Duration) -> Vec<Row> {
         let (mut rows, others) = self.largest(top, elapsed);
         // [`Self::largest`] has begun a new interval. The rates of the other rows are those of the interval that it
@@ -219,13 +220,15 @@ impl Ledger {
         let mut processes = fold(others, |key| Key { direction: key.direction, ..key.of_process() });
         let rest = processes.split_off(processes.len().min(FOLDED));
         rows.extend(processes);
-        rows.extend(fold(rest.into_iter(), |key| Key {
+        let mut cgroups = fold(rest.into_iter(), |key| Key {
             caller_cgroup: key.cgroup,
             pid: 0,
             container_pid: 0,
             command: [0; 16],
             ..key
-        }));
+        });
+        cgroups.truncate(FOLDED);
+        rows.extend(cgroups);
         rows
     }
 
@@ -325,7 +328,8 @@ impl Ledger {
     }
 }
 
-/// Folds rows into one row for each key that `key_of` makes of theirs; the rows with the most bytes come first.
+/// Folds rows into one row for each key that `key_of` makes of theirs. The rows with the most bytes come first; rows with
+/// the same bytes have a fixed order, so that a list that is cut does not flicker.
 fn fold(rows: impl Iterator<Item = Row>, key_of: impl Fn(Key) -> Key) -> Vec<Row> {
     let mut folded: HashMap<Key, Row> = HashMap::new();
     for row in rows {
@@ -338,7 +342,10 @@ fn fold(rows: impl Iterator<Item = Row>, key_of: impl Fn(Key) -> Key) -> Vec<Row
         });
     }
     let mut folded: Vec<Row> = folded.into_values().collect();
-    folded.sort_unstable_by_key(|row| Reverse(row.totals.bytes()));
+    folded.sort_unstable_by_key(|row| {
+        let Key { cgroup, pid, protocol, direction, .. } = row.key;
+        (Reverse(row.totals.bytes()), cgroup, pid, protocol as u8, direction as u8)
+    });
     folded
 }
 

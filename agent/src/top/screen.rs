@@ -15,7 +15,7 @@ use super::args::TopArgs;
 use crate::host::{HostError, Listed, Traced};
 
 /// Maximum number of flows on the screen. More would slow it down, and nobody reads so many. The others are folded by
-/// process, and beyond as many processes by cgroup, so that the rows of processes and containers have all of their bytes.
+/// process, and beyond 2,000 processes by cgroup, so that the rows of containers have all of their bytes.
 const LISTED: usize = 2000;
 
 /// The screen's thread.

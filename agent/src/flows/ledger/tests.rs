@@ -242,3 +242,23 @@ fn flows_of_very_many_processes_are_few_rows_and_none_of_their_bytes_is_left_out
     let rest = rows.last().map(|row| (row.key.pid, row.flows, row.folded));
     assert_eq!(rest, Some((0, u64::from(PROCESSES - 50) * 2 - FOLDED as u64 * 2, true)));
 }
+
+#[test]
+fn processes_of_very_many_cgroups_are_few_rows_and_always_the_same() {
+    let mut ledger = Ledger::new(GroupBy::Connection, 100_000);
+    for pid in 1..=10_000 {
+        let key = Key {
+            cgroup: u64::from(pid),
+            caller_cgroup: u64::from(pid),
+            ..key(pid, Direction::Outbound, 1, 443)
+        };
+        short_connection(&mut ledger, key, 10);
+    }
+    let mut keys = || {
+        let rows = ledger.rank_folded(100, Duration::from_secs(1));
+        rows.into_iter().map(|row| row.key).collect::<Vec<_>>()
+    };
+    let first = keys();
+    assert_eq!(first.len(), 100 + 2 * FOLDED);
+    assert!((0..3).all(|_| keys() == first));
+}

@@ -89,6 +89,7 @@ fn go_asks_go(version: &str, protocol: &str) -> Result<()> {
     let told = server.stop(REQUESTS)?;
     let (requests, ending) = log.interrupt::<Request>()?;
     assert_eq!(told, asked);
+    println!("{ending:?}");
     assert_eq!(as_counted(of_side(&requests, "Server")), told);
     assert_eq!(as_counted(of_side(&requests, "Client")), asked);
     assert!(requests.iter().all(|request| request.protocol == protocol), "{requests:?}");

@@ -29,11 +29,9 @@ impl App {
             .map_or_else(String::new, |tier| format!(", counted by {}", printable(tier)));
         let end = snapshot.end_time.map_or_else(String::new, |end| format!(", end {}", clock(end)));
         add(&format!("{state}{tier}{end}"), theme.plain());
-        let flows = format!(
-            "Flows: {}, of which {} are listed.",
-            count(snapshot.flows_total),
-            count(snapshot.flows.len() as u64)
-        );
+        // Rows of several flows are sums of flows that are not listed.
+        let listed = snapshot.flows.iter().filter(|flow| flow.flows == 1).count() as u64;
+        let flows = format!("Flows: {}, of which {} are listed.", count(snapshot.flows_total), count(listed));
         add(&flows, theme.plain());
         let losses = self.losses_in_words();
         if losses.is_empty() {
