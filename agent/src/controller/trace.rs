@@ -168,8 +168,8 @@ impl Trace {
         Some(if status.missing_nodes.is_empty() { end } else { after(end, LATE) })
     }
 
-    /// Returns the time at which the trace has to be looked at next, if nothing else happens. Its status is written
-    /// once per interval of its reports.
+    /// Returns the time of the trace's next work if nothing else happens: a write of its status ([`Self::next_write`]),
+    /// its end, a patch of its metadata, or its deletion. `None` if there is none, or while a request is under way.
     pub(super) fn due(
         &self,
         reports: Option<&NodeReports>,

@@ -99,7 +99,7 @@ pub(crate) enum HostError {
     /// Signal handlers cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signal(io::Error),
-    /// The runtime cannot wait for the kernel's records.
+    /// Waiting for the kernel's records failed.
     #[error("cannot wait for the kernel's records: {0}")]
     Wait(io::Error),
 }

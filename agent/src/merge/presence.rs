@@ -100,7 +100,8 @@ impl Nodes {
             }
         }
         if over || nodes.reporting == 0 {
-            // Only the last status knows the pods of a finished trace, and pods that ended while no node reported.
+            // The pods of a finished trace may be gone, and pods that ended while no node reported are in no report. The
+            // status before this one has counted both, so its numbers are minimums.
             nodes.matched = nodes.matched.max(before.nodes_matched);
             nodes.pods = nodes.pods.max(before.pods_matched);
         }

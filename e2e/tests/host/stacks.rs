@@ -31,7 +31,7 @@ const CPP: Names<'_> = [
 ];
 const GO: Names<'_> =
     [("send_small", "main.sendSmall"), ("send_large", "main.sendLarge"), ("receive_all", "main.receiveAll")];
-/// Node receives in its event loop, in a library function without a name.
+/// Senders only: Node receives in its event loop, in a library function without a name.
 const NODE: &[(&str, &str)] = &[("send_small", "sendSmall"), ("send_large", "sendLarge")];
 
 /// Runs a sender that is traced from its first byte on; returns the flame graph and the sender's counts.

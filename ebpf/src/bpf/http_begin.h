@@ -62,7 +62,10 @@ static __always_inline struct connection *begin(struct __sk_buff *skb, struct bp
 		connection->known |= TT_HTTP_SENDS;
 		connection->first[1] = sent ? headers->sequence : tcp->snd_una;
 		sends->seen = sends->end = position_of(connection->first[1]);
-		/* Bytes that came before went to the listening socket, and user space has them: see early(). */
+		/*
+		 * Bytes that came before went to the listening socket: early() in http.bpf.c handed them over, or counted
+		 * them as lost.
+		 */
 		connection->uncounted = !nothing_in;
 	}
 	if (connection->uncounted) {
@@ -143,7 +146,7 @@ static __always_inline enum kind kind_of(const __u8 *bytes, __u32 length, bool w
 		return KIND_RESPONSE;
 	if (is_request(bytes, length, whole))
 		return KIND_REQUEST;
-	/* A TLS record: of a handshake or, if the beginning of the connection was not seen, of data. */
+	/* A TLS record: of a handshake or, with `whole`, of data, since the connection may then be older than this. */
 	if (length >= 3 && (bytes[0] == 0x16 || (whole && bytes[0] == 0x17)) && bytes[1] == 3)
 		return KIND_TLS;
 	return KIND_OTHER;

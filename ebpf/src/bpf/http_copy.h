@@ -230,8 +230,8 @@ static long copy_turn(__u32 turn, struct copying *copying)
 }
 
 /*
- * Hands over the bytes from position `from` on, in as many records as needed. `what` has the number of bytes, above it
- * flags, and above those the kind of loss if a record is refused.
+ * Hands over the bytes from position `from` on, in as many records as needed. `what`: bits 0 to 31
+ * the number of bytes, 32 to 47 flags, 48 to 63 the `enum refused` to count if a record is refused.
  */
 __noinline int tt_http_copy(struct __sk_buff *skb, struct connection *connection, __u64 from, __u64 what, __u32 where)
 {

@@ -49,8 +49,8 @@ static __noinline void end_connecting(struct sock *sk, struct tt_slot *slot, boo
 		slot->rx_first = received_first(&counters);
 		slot->tx_first = sent_first(&counters);
 		/*
-		 * The SYN takes a sequence number, which is no byte. It is added to the base, which already has the
-		 * bytes that other processes have sent by now.
+		 * The SYN takes a sequence number, which is no byte. It is added to the base and does not replace it, since
+		 * what other processes send is added there too (count_beside()).
 		 */
 		__sync_fetch_and_add(&slot->tx_base, 1);
 		slot->based = 1;
@@ -189,8 +189,8 @@ static __always_inline void change_state(struct sock *sk, int before, int now)
 	key.cookie = known_cookie(sk);
 	main = key.cookie ? main_slot(key.cookie) : 0;
 	/*
-	 * If the event for the establishment was skipped, the next change of the state shows that the connection was
-	 * established.
+	 * If the event for the end of a connect() was skipped, the next change of the state tells: closing out of SYN_SENT
+	 * or SYN_RECV means that the connect() failed, anything else that the connection was established.
 	 */
 	if (main && now != TCP_SYN_SENT && is_connecting(main)) {
 		fails = now == TCP_CLOSE && (before == TCP_SYN_SENT || before == TCP_SYN_RECV);

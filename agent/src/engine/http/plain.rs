@@ -67,7 +67,7 @@ pub(super) struct Tls {
     disputed: bool,
     /// Number of bytes that have passed, by direction.
     passed: [u64; 2],
-    /// Number of bytes up to which the kernel was asked to skip, by direction.
+    /// Position up to which the kernel was last asked to skip, counted as in `passed`, by direction; 0 if never.
     skipped: [u64; 2],
     /// Number of plain-text records that had been lost when the connection began, of all connections.
     lost_before: u64,

@@ -412,7 +412,7 @@ fn a_process_with_too_many_mappings_has_no_stack() {
 #[test]
 fn a_process_that_takes_too_much_forgets_what_it_remembers_and_stays() {
     let Some((_folder, _still, mut resolver, dump)) = known() else { return };
-    // Ids that no process has, each with caches at their limits.
+    // Entries under ids that no process has: the same process each time, with full caches.
     for number in 0..20 {
         let mut process = Process::look(dump.pid, dump.program(), &resolver.shared).unwrap();
         process.fill();
