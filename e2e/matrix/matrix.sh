@@ -1,6 +1,7 @@
-# !/usr/bin/env bash Boots Debian's kernels in QEMU under software emulation, tests the product there byte for byte with
-# each hook tier that the kernel has, and prints a table. The exit status is 1 if a cell failed. For each kernel that
-# could not be tested, a line begins with SKIPPED; with CI=true, the exit status is 1 then too.
+#!/usr/bin/env bash
+# Boots Debian's kernels in QEMU under software emulation, tests the product there byte for byte with each hook tier that
+# the kernel has, and prints a table. The exit status is 1 if a cell failed. For each kernel that could not be tested, a
+# line begins with SKIPPED; with CI=true, the exit status is 1 then too.
 #
 # usage: matrix.sh [KERNEL[:TIER[,TIER...]]...]
 # The kernels are 5.10 6.1 6.12 newest arm64-5.10 arm64-6.1 arm64-6.12 arm64-newest; without arguments, those of amd64.
