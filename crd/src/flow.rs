@@ -223,6 +223,12 @@ impl Flow {
     }
 }
 
+/// Returns the namespace and the name of the Service that a flow has as its peer; `None` if the peer is no Service.
+#[must_use]
+pub fn service_named(peer: &str) -> Option<(&str, &str)> {
+    peer.strip_prefix("service ")?.split_once('/')
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(count: &i64) -> bool {
     *count == 0

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use traffictrace_crd::flow::{Direction, Protocol};
+use traffictrace_crd::flow::{Direction, Protocol, service_named};
 
 use crate::snapshot::Flow;
 
@@ -99,7 +99,7 @@ impl<'a> ThroughService<'a> {
         if flow.direction == Direction::Inbound {
             return None;
         }
-        let (namespace, name) = flow.peer.as_deref()?.strip_prefix("service ")?.split_once('/')?;
+        let (namespace, name) = service_named(flow.peer.as_deref()?)?;
         let client = (flow.local_address?, flow.local_port);
         Some(Self { protocol: flow.protocol, client, namespace, name, port: flow.remote_port? })
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::core::{Selector, SelectorExt as _};
 use traffictrace_crd::Protocol;
 
 use super::peers::{Addresses, Directory};
@@ -19,7 +20,7 @@ const NAMED: usize = 16;
 pub(super) struct ServiceRecord {
     addresses: Addresses,
     /// Labels that select the Service's pods; empty if the Service has no selector.
-    selector: BTreeMap<String, String>,
+    selector: Selector,
     ports: Vec<Port>,
 }
 
@@ -45,7 +46,7 @@ impl From<Service> for ServiceRecord {
         });
         Self {
             ports: ports.collect(),
-            selector: spec.selector.unwrap_or_default(),
+            selector: spec.selector.unwrap_or_default().into_iter().collect(),
             addresses: service.into(),
         }
     }
@@ -64,7 +65,7 @@ impl Services {
         self.directory.apply(service.addresses.clone());
         // Only ports that lead to pods are needed. A Service without a selector selects no pods, and clients of a
         // headless Service connect to the pods' own addresses and ports.
-        if service.selector.is_empty() || service.addresses.is_empty() {
+        if service.selector.selects_all() || service.addresses.is_empty() {
             self.forget(&key);
         } else {
             self.namespaces.entry(key.namespace).or_default().insert(key.name, service);
@@ -100,12 +101,11 @@ impl Services {
             IntOrString::Int(number) => *number == i32::from(port),
             IntOrString::String(name) => pod.has_port(name, protocol, port),
         };
-        let selects = |service: &ServiceRecord| {
-            service.selector.iter().all(|(name, value)| pod.labels().get(name) == Some(value))
-        };
         let services = self.namespaces.get(pod.namespace()).into_iter().flatten();
         let names = services.flat_map(|(name, service)| {
-            let offers = |of: &&Port| of.protocol == protocol && leads_here(&of.target) && selects(service);
+            let offers = |of: &&Port| {
+                of.protocol == protocol && leads_here(&of.target) && service.selector.matches(pod.labels())
+            };
             service.ports.iter().filter(offers).map(move |port| format!("{name}:{}", port.number))
         });
         names.take(NAMED).collect()

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use traffictrace_crd::{Direction, Flow, FlowRow, Protocol};
+use traffictrace_crd::{Direction, Flow, FlowRow, Protocol, flow::service_named};
 
 use super::kept::Kept;
 use super::nodes::Node;
@@ -79,7 +79,7 @@ fn add_services(flows: &mut [Flow], peers: &dyn PeerNames) {
 
 /// Returns the Service of its own namespace that a client's flow asks for, as `NAME:PORT`.
 fn asked_service(flow: &Flow) -> Option<String> {
-    let (namespace, name) = flow.peer.as_deref()?.strip_prefix("service ")?.split_once('/')?;
+    let (namespace, name) = service_named(flow.peer.as_deref()?)?;
     (namespace == flow.namespace).then_some(format!("{name}:{}", flow.remote_port?))
 }
 
