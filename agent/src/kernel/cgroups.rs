@@ -35,7 +35,7 @@ const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 /// Beyond that number, one program on the root costs less than one on each cgroup.
 const MAX_CGROUPS: usize = 512;
 
-/// What all sessions together need from the programs on cgroups.
+/// Needs of all sessions together from the programs on cgroups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AtCgroups {
     /// Selected cgroups by id, with their folders relative to the root of the tree.

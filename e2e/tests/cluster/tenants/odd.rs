@@ -1,4 +1,4 @@
-//! What a tenant may do with its own traces, at the limits of what Kubernetes allows.
+//! Traces that a tenant may make for itself, at the limits of what Kubernetes allows.
 
 use std::time::Duration;
 
